@@ -1,8 +1,9 @@
 //! Completion as bash does it: the script is sourced by a real bash, and its function called as bash calls it.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{path, program};
+use crate::harness::{Repository, path, program};
 
 /// Calls the function that is registered for the program, with the words that are typed so far.
 const COMPLETE: &str = r#"
@@ -19,8 +20,16 @@ fn bash_completes_subcommands_and_what_they_take() {
     script.assert_succeeds();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, &script.stdout).unwrap();
+    let checkout = Repository::bare("builder", "FROM scratch\n");
+    let lint = checkout.directory().with_file_name("lint");
+    std::fs::create_dir(&lint).unwrap();
+    std::fs::write(lint.join("Dockerfile"), "FROM scratch\n").unwrap();
+    // The script calls the program that is on PATH.
+    let program = Path::new(env!("CARGO_BIN_EXE_image-worker")).parent().unwrap();
+    let search = format!("{}:/usr/bin:/bin", path(program));
     let complete = |typed: &[&str]| {
         let mut bash = Command::new("bash");
+        bash.current_dir(checkout.root.path()).env("PATH", &search).env("PROJECT", "try");
         bash.args(["--norc", "-c", COMPLETE, "bash", path(file.path())]).args(typed).stdin(Stdio::null());
         let output = bash.output().unwrap();
         assert!(output.status.success(), "{typed:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -34,8 +43,29 @@ fn bash_completes_subcommands_and_what_they_take() {
         (&["/usr/bin/image-worker", "decide", "--off"], &["--offline"]),
         (&["image-worker", "completions", "z"], &["zsh"]),
         (&["image-worker", "man", "rep"], &["replay"]),
+        (&["image-worker", "build", "bu"], &["builder"]),
+        (&["image-worker", "build", "builder", "l"], &["lint"]),
+        (&["image-worker", "hash", "testing/docker/li"], &["testing/docker/lint/"]),
+        (&["image-worker", "init", "bu"], &[]),
+        (&["image-worker", "build", "--engine", ""], &["auto", "docker", "podman", "managed"]),
+        (&["image-worker", "build", "--engine", "po"], &["podman"]),
+        (&["image-worker", "lookup", "--project", ""], &["try", "mozilla-central"]),
+        (&["image-worker", "tree", "--root", "test"], &["testing/"]),
     ] {
         assert_eq!(complete(typed), expected, "{typed:?}");
+    }
+}
+
+#[test]
+fn each_shell_has_its_script() {
+    for (shell, words) in [
+        ("bash", "complete -o nospace -o bashdefault"),
+        ("zsh", "#compdef image-worker"),
+        ("fish", "complete --keep-order --exclusive --command image-worker"),
+    ] {
+        let script = program(["completions", shell], []).finish();
+        script.assert_succeeds();
+        assert!(script.stdout.contains(words) && script.stdout.contains("IMAGE_WORKER_COMPLETE"), "{}", script.stdout);
     }
 }
 

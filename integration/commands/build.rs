@@ -403,3 +403,73 @@ fn the_script_of_the_old_name_builds() {
     );
     assert_eq!(build(&[]).status.code(), Some(2));
 }
+
+fn git(tree: &Tree, arguments: &[&str]) {
+    let who = ["-c", "user.name=x", "-c", "user.email=x@example.com"];
+    let git = Command::new("git").args(who).args(arguments).current_dir(tree.root.path()).output().unwrap();
+    assert!(git.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&git.stderr));
+}
+
+#[test]
+fn all_images_of_a_tree_are_built_side_by_side_parents_first() {
+    let Some(tree) = generations("build-all-") else { return };
+    let all = ["base", "builder", "clang", "gcc", "lint", "tools", "tester", "gpu"];
+    let built = tree.build(&["--all", "--jobs", "3"]);
+    built.assert_succeeds();
+    // The tags of all of them, by name; each line of a build has the name of its image.
+    let mut tags: Vec<_> = all.iter().map(|image| tree.name(image)).collect();
+    tags.sort();
+    let lines: Vec<_> = built.stdout.lines().map(|line| line.rsplit('/').next().unwrap()).collect();
+    assert_eq!(lines.len(), tags.len(), "{}", built.stdout);
+    assert!(lines.iter().zip(&tags).all(|(line, tag)| line.starts_with(&format!("{tag}:"))), "{}", built.stdout);
+    for image in all {
+        let line = format!("build | {}: ", tree.name(image));
+        assert!(built.stderr.contains(&line), "{line} is not in {}", built.stderr);
+    }
+    assert_eq!(run(&tree.name("gpu:latest"), "cat /base /tools /tester /gpu"), "base\ntools\ntester\ngpu");
+    assert_eq!(tree.made(&["--all"]), Vec::<String>::new(), "nothing has changed");
+    tree.build(&["--all", &tree.name("base")]).assert_fails(2, &["--all"]);
+    tree.build(&[]).assert_fails(2, &["--all"]);
+    // The tree is Mercurial's.
+    tree.build(&["--changed"]).assert_fails(2, &["is no git checkout", "--all"]);
+}
+
+#[test]
+fn a_failure_begins_no_other_image_and_lists_them() {
+    let Some(tree) = generations("build-stop-") else { return };
+    tree.child("builder", "base", "RUN exit 3\n");
+    let failed = tree.build(&["--all", "--jobs", "1"]);
+    failed.assert_fails(20, &[&format!("build: {}: ", tree.name("builder")), "exit 3"]);
+    let left = ["clang", "gcc", "tools", "tester", "gpu", "lint"].map(|image| tree.name(image)).join(", ");
+    assert!(failed.stderr.contains(&format!("not built: {left}")), "{}", failed.stderr);
+    let there = |image: &str| !docker_output(&["images", "--quiet", &tree.name(image)]).is_empty();
+    assert!(there("base") && !there("clang") && !there("lint"));
+    // One image alone needs no name before its error.
+    tree.build(&[&tree.name("builder")]).assert_fails(20, &["build: step"]);
+}
+
+#[test]
+fn changed_images_are_those_of_another_hash_and_what_is_built_on_them() {
+    let Some(tree) = generations("build-changed-") else { return };
+    std::fs::remove_dir(tree.root.path().join(".hg")).unwrap();
+    std::fs::write(tree.root.path().join(".gitignore"), "root.tar\n").unwrap();
+    git(&tree, &["init", "--quiet"]);
+    git(&tree, &["add", "--all"]);
+    git(&tree, &["commit", "--quiet", "--message", "x"]);
+    let none = tree.build(&["--changed"]);
+    none.assert_succeeds();
+    assert_eq!(none.stdout, "");
+    assert!(none.stderr.contains("none of 8 images differs from HEAD"), "{}", none.stderr);
+
+    tree.write(&format!("{}/touched", tree.name("tester")), "not committed");
+    let changed = tree.build(&["--changed", "--since", "HEAD"]);
+    changed.assert_succeeds();
+    assert!(changed.stderr.contains("2 of 8 images differ from HEAD"), "{}", changed.stderr);
+    let names: Vec<_> = changed.stdout.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(names, [tree.name("tester"), tree.name("gpu")]);
+    // What they need was built, too, and nothing else.
+    let there = |image: &str| !docker_output(&["images", "--quiet", &tree.name(image)]).is_empty();
+    assert!(there("base") && there("tester") && there("gpu") && !there("builder") && !there("lint"));
+    tree.build(&["--changed", "--since", "nowhere"]).assert_fails(2, &["git knows no revision nowhere", "--since"]);
+    tree.build(&["--since", "HEAD", &tree.name("base")]).assert_fails(2, &["--since"]);
+}

@@ -300,7 +300,7 @@ fn what_is_not_there_is_reported() {
     let directory = TempDir::new().unwrap();
     load_file(&directory.path().join("image.tar"), &[]).assert_fails(2, &["cannot read", "image.tar"]);
     load(&taskcluster, &["--task-id", &task, "--tag", "No:1"]).assert_fails(2, &["--tag", "No:1"]);
-    load(&taskcluster, &[]).assert_fails(2, &["wrong usage"]);
+    load(&taskcluster, &[]).assert_fails(2, &["no image is named", "--task"]);
     load(&taskcluster, &["builder", "--file", "image.tar"]).assert_fails(2, &["wrong usage"]);
     taskcluster.fault(Fault::status("findTask", 500).times(u32::MAX));
     let environment = [("IMAGE_WORKER_TRIES", "1".to_owned()), ("TASKCLUSTER_ROOT_URL", taskcluster.root_url())];

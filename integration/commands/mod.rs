@@ -2,11 +2,13 @@
 
 mod build;
 mod check;
+mod container;
 pub(crate) mod decide;
 mod doctor;
 mod dry_run;
 mod hash;
 mod history;
+mod init;
 mod inspect;
 mod load;
 mod lookup;

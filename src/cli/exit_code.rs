@@ -29,7 +29,7 @@ use crate::net::registry::RegistryError;
 use crate::net::retry::{self, Retryability};
 use crate::net::transfer::TransferError;
 use crate::report::{ErrorChain, Failure, command_line};
-use crate::repository::TreeError;
+use crate::repository::{RevisionError, TreeError};
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
@@ -53,7 +53,9 @@ impl CommandError {
                     INFRA
                 }
             }
-            Self::DebugImage { failed: error, .. } | Self::NoSuchFile { error, .. } => error.exit_code(),
+            Self::DebugImage { failed: error, .. }
+            | Self::NoSuchFile { error, .. }
+            | Self::OneOfSeveral { error, .. } => error.exit_code(),
             Self::Unfit { first, .. } => first.exit_code(),
             // What every signed call would be answered with.
             Self::Doctor(DoctorProblem::Clock { .. } | DoctorProblem::Expired { .. }) => REFUSED,
@@ -97,7 +99,7 @@ impl CommandError {
             Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
             Self::Storage(StorageProblem::Damaged(_)) => INFRA,
             Self::Write { source, .. } => write_code(source),
-            Self::Archive(_) | Self::InsufficientSpace(_) => INFRA,
+            Self::Archive(_) | Self::InsufficientSpace(_) | Self::Console(_) => INFRA,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
@@ -155,7 +157,7 @@ impl CommandError {
                 .with_details("afterwards, to remove it", &[command_line(&kept.remove)]);
         }
         let failure = Failure::of(&self.category().to_string(), self.exit_code(), self);
-        match self {
+        match if let Self::OneOfSeveral { error, .. } = self { error } else { self } {
             Self::Config(ConfigError::Several(problems)) => {
                 let lines: Vec<_> = problems.iter().map(|problem| ErrorChain(problem).to_string()).collect();
                 failure.with_details("what each setting is for, and what is wrong with it", &lines)
@@ -309,10 +311,13 @@ fn tree_code(error: &TreeError) -> u8 {
     match error {
         TreeError::Context(error) => collect_code(error),
         TreeError::OfChild { error, .. } => tree_code(error),
+        TreeError::Revision(RevisionError::Write { source, .. }) => write_code(source),
+        TreeError::Revision(_) => USAGE,
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
         TreeError::Yaml(_) | TreeError::Name { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
         TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } | TreeError::NotOfTree { .. } => USAGE,
+        TreeError::Exists { .. } => USAGE,
         TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }

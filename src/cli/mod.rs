@@ -2,6 +2,8 @@
 //! clock and stdout.
 
 mod arguments;
+mod completion;
+mod console;
 mod exit_code;
 mod process;
 

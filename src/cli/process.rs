@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
+use super::completion;
+use super::console::console;
 use super::{arguments, exit_code};
 use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
@@ -46,6 +48,9 @@ fn failure_form() -> FailureForm {
 }
 
 fn run_subcommand(form: FailureForm) -> ExitCode {
+    if let Some(code) = completion::answer(std::env::args_os()) {
+        return code;
+    }
     let invocation = match arguments::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => return usage(&error, form),
@@ -76,7 +81,7 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
     report.close_display();
     match outcome {
         Ok(answer) => match print(&answer.text) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(answer.exit_code),
             // The job is done; repeating it would not help.
             Err(error) if answer.is_of_something_published => {
                 tracing::warn!("{}", ErrorChain(&error));
@@ -109,6 +114,7 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
         print,
         confirm,
         command_line: arguments::command,
+        console,
     }
 }
 

@@ -3,11 +3,7 @@
 use clap::builder::NonEmptyStringValueParser;
 
 use super::CommandContext;
-use crate::config::ImagesDir;
 use crate::config::{ConfigError, NamedImage, settings};
-use crate::context::ImageName;
-use crate::job::CommandError;
-use crate::job::named_image::image_names;
 use crate::net::NameError;
 use crate::taskcluster::Namespace;
 
@@ -40,21 +36,6 @@ impl ImageArgument {
     }
 }
 
-/// Images of a checkout.
-#[derive(Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct ImageNames {
-    /// The image, or the path of its directory
-    #[arg(id = "names", value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new(), required = true, num_args = 1..)]
-    pub(super) typed: Vec<String>,
-}
-
-impl ImageNames {
-    /// Their names.
-    pub(super) fn names(&self, place: &ImagesDir, context: &CommandContext) -> Result<Vec<ImageName>, CommandError> {
-        image_names(&self.typed, place, &context.surroundings.directory)
-    }
-}
-
 /// A namespace of the index, also given as the route to it.
 pub(super) fn namespace(typed: &str) -> Result<Namespace, NameError> {
     typed.strip_prefix("index.").unwrap_or(typed).parse()
@@ -78,26 +59,11 @@ mod tests {
         image: ImageArgument,
     }
 
-    #[derive(Debug, clap::Parser)]
-    struct ForImages {
-        #[command(flatten)]
-        images: ImageNames,
-    }
-
     #[test]
     fn arguments_of_an_image_keep_their_order() {
         let typed = ForImage::try_parse_from(["hash", "a/b", "--arg", "Y=1", "--arg", "X=a=b"]).unwrap().image;
         let args = [("Y", "1"), ("X", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(typed, ImageArgument { image: "a/b".to_owned(), build_args: BuildArgs { args: args.into() } });
         assert!(ForImage::try_parse_from(["hash", "a", "--arg", "X"]).is_err());
-    }
-
-    #[test]
-    fn images_are_named_as_often_as_somebody_likes_but_once() {
-        // The tree resolves a path to its image.
-        let typed = ForImages::try_parse_from(["lookup", "builder", "testing/docker/lint/"]).unwrap().images.typed;
-        assert_eq!(typed, ["builder", "testing/docker/lint/"]);
-        assert_eq!(ForImages::try_parse_from(["lookup"]).unwrap_err().exit_code(), 2);
-        assert_eq!(ForImages::try_parse_from(["lookup", ""]).unwrap_err().exit_code(), 2);
     }
 }

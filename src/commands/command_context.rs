@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{ProcessEnvironment, SettingLayers};
 use crate::job::CommandError;
+use crate::job::foreground::Console;
 use crate::job::shutdown::Shutdown;
 use crate::report::Report;
 
@@ -28,6 +29,8 @@ pub struct CommandContext<'a> {
     pub confirm: fn(&str) -> Result<bool, CommandError>,
     /// The definition of the whole command line.
     pub command_line: fn() -> clap::Command,
+    /// The streams of this process, for a container in the foreground.
+    pub console: fn() -> Console,
 }
 
 /// What goes to stdout.
@@ -38,13 +41,15 @@ pub struct Answer {
     /// Whether it only reports something that others can see already: then the subcommand has succeeded even if nobody reads
     /// this.
     pub is_of_something_published: bool,
+    /// The exit code: that of a container in the foreground, else 0.
+    pub exit_code: u8,
 }
 
 impl Answer {
     /// An answer that is the whole purpose of the subcommand.
     #[must_use]
     pub fn of(text: String) -> Self {
-        Self { text, is_of_something_published: false }
+        Self { text, is_of_something_published: false, exit_code: 0 }
     }
 
     /// The same answer, of something that is published.

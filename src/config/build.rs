@@ -1,6 +1,7 @@
 //! The configuration of `build`: which tree, which engine, and which images to build again. The command line selects the images.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::{
@@ -29,6 +30,8 @@ pub struct BuildConfig {
     pub index: Option<LookupConfig>,
     /// Build everything again, without a cache.
     pub no_cache: bool,
+    /// How many images are built at once.
+    pub jobs: NonZeroUsize,
     /// Push the named images, and how.
     pub push: Option<Pushing>,
     /// Where to look for an engine.
@@ -75,6 +78,7 @@ impl BuildConfig {
             index,
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
+            jobs: sources.parse_or_default(&settings::JOBS)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
             engine: EngineConfig::read_lasting(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
@@ -98,6 +102,7 @@ impl BuildConfig {
             with_parents: true,
             index: None,
             no_cache: false,
+            jobs: NonZeroUsize::MIN,
             push: None,
             engine: dry_run.engine.clone(),
             work_dir: dry_run.work_dir.clone(),

@@ -88,25 +88,8 @@ impl WantedImage {
     }
 }
 
-impl LoadConfig {
-    /// Reads the configuration of `load`.
-    pub fn read(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
-        source: &ImageSource,
-    ) -> Result<Self, ConfigError> {
-        Ok(Self {
-            image: WantedImage::read(sources, around, source)?,
-            tag: tag(sources)?,
-            replace: sources.switch(&settings::REPLACE)?,
-            engine: EngineConfig::read_lasting(sources, around)?,
-            now: around.now,
-        })
-    }
-}
-
 /// The name as docker takes it: without a tag it is `latest`.
-fn tag(sources: &SettingLayers) -> Result<Option<ImageReference>, ConfigError> {
+pub(super) fn tag(sources: &SettingLayers) -> Result<Option<ImageReference>, ConfigError> {
     let Some(given) = sources.get(&settings::TAG)? else { return Ok(None) };
     let last = given.text.rsplit('/').next().unwrap_or_default();
     let whole = if last.contains(':') { given.text.clone() } else { format!("{}:latest", given.text) };

@@ -12,7 +12,7 @@ use super::pinned::Pinned;
 use super::run_task::{RunTaskError, Taskgraph};
 
 /// Firefox's own copy of taskgraph, which `mach taskgraph` runs.
-const VENDORED: &str = "third_party/python/taskcluster_taskgraph/taskgraph/run-task";
+pub(crate) const VENDORED: &str = "third_party/python/taskcluster_taskgraph/taskgraph/run-task";
 
 /// A checked out repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

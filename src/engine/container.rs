@@ -92,8 +92,9 @@ impl Engine {
         serde_json::to_vec(&Value::Object(config)).map_err(|error| request_error(doing, error))
     }
 
-    /// Removes one of our containers, with the volumes that the engine has created for it. Returns whether it is gone.
-    pub(super) async fn remove_container(&self, name: &str) -> bool {
+    /// Removes one of our containers, running or not, with the volumes that the engine has created for it. Returns whether it is
+    /// gone.
+    pub async fn remove_container(&self, name: &str) -> bool {
         let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
         match self.client.remove_container(name, Some(options)).await {
             Ok(()) => true,

@@ -1,6 +1,7 @@
 //! The engine, a program with the Docker Engine API: finds it, loads, builds, exports, and removes what a run has left in it.
 //! bollard's types and the differences between engines stay inside this module.
 
+mod attached;
 mod build;
 pub mod build_log;
 mod buildkit;
@@ -16,12 +17,14 @@ mod handle;
 mod inspect;
 mod load;
 mod managed;
+mod pull;
 mod push;
 mod sending;
 mod storage;
 mod survey;
 mod target_arch;
 
+pub use attached::{Attached, AttachedInput, AttachedOutput, ContainerSpec, OutputStream, TerminalSize};
 pub use build::bases::{Base, Bases, shared_layers};
 pub use build::build_output::read_answer;
 pub use build::builder_choice::BuilderChoice;

@@ -309,6 +309,15 @@ pub enum CommandError {
         /// Where its log is.
         log: String,
     },
+    /// One of several images that were built at once.
+    #[error("{image}: {error}")]
+    OneOfSeveral {
+        /// The image.
+        image: ImageName,
+        /// Why it was not built. The same line has it; its causes follow.
+        #[source]
+        error: Box<CommandError>,
+    },
     /// A failed build whose last good step was kept for inspection.
     #[error("{failed}")]
     DebugImage {
@@ -317,6 +326,9 @@ pub enum CommandError {
         /// The last good step's image.
         kept: Box<DebugImage>,
     },
+    /// The streams of a container in the foreground.
+    #[error("the streams between the container and this process broke off")]
+    Console(#[source] io::Error),
     /// A signal or the time limit stopped the program.
     #[error("{reason} while {stage}{}", Hint(reason.hint()))]
     Stopped {

@@ -2,15 +2,15 @@
 //! its name; labels record what it was made from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
 use tempfile::TempDir;
 use tracing::{info, warn};
 
+use super::build_order::in_order;
 use super::build_script::{self, ScriptError};
+use super::built_image::Built;
 use super::fetch::Fetched;
 use super::loading::Loader;
 use super::parent::{Indexed, Role, TaskImages};
@@ -18,8 +18,8 @@ use super::push::{CONTEXT_LABEL, Target, push_image};
 use super::shutdown::Shutdown;
 use super::{CommandError, context_archive, dry_run_tags, indexed_parent, secret_values};
 use crate::config::{BuildConfig, LookupConfig, Tags};
+use crate::context::ImageName;
 use crate::context::collect::dockerfile;
-use crate::context::{ContextHash, ImageName};
 use crate::decision::lookup::FoundEntry;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
@@ -34,32 +34,6 @@ use crate::taskcluster::Services;
 
 const HASH_LABEL: &str = "image-worker.index-hash";
 const BUILT_FROM_LABEL: &str = "image-worker.built-from";
-
-/// An image that the engine has now.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Built {
-    /// Its name.
-    pub name: ImageName,
-    /// Its tag in the engine.
-    pub tag: String,
-    /// The hash of its context.
-    pub context_hash: ContextHash,
-    /// The hash in the `.hash.` route of the same image in CI; none if only the task graph knows it.
-    pub hash: Option<ContextHash>,
-    /// Its id.
-    pub image_id: ImageId,
-    /// Whether it was built now, or there already.
-    pub built: bool,
-    /// The digest that it has in its registry, where it was pushed.
-    pub digest: Option<String>,
-}
-
-impl fmt::Display for Built {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.tag, self.context_hash)
-    }
-}
 
 /// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
 pub async fn build(
@@ -76,7 +50,14 @@ pub async fn build(
         secret_values::look_at_args(&args, config.deny_secret_args)?;
     }
     let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config: &config, engine: &engine, images: &images, parents: BTreeMap::new(), report };
+    let mut builder = Builder {
+        config: &config,
+        engine: &engine,
+        images: &images,
+        parents: BTreeMap::new(),
+        are_several: false,
+        report,
+    };
     let mut built = builder.build_all(names, stop).await?;
     if let Some(pushing) = &config.push {
         for target in &targets {
@@ -84,7 +65,7 @@ pub async fn build(
             built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
         }
     }
-    for name in names.iter().collect::<BTreeSet<_>>() {
+    for name in names.iter().filter(|_| names.len() <= MOST_HINTS).collect::<BTreeSet<_>>() {
         for image in images.iter().filter(|image| image.image.name == *name) {
             stop.run_stage("looking at the image", builder.what_next(image)).await?;
         }
@@ -103,7 +84,8 @@ pub(super) async fn parent(
     let BuildTargets { mut images, .. } = stop.run_stage("hashing the contexts", build_targets(config, names)).await?;
     dry_run_tags::rename(&mut images, config.build.target_arch);
     let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config, engine: &engine, images: &images, parents: BTreeMap::new(), report };
+    let mut builder =
+        Builder { config, engine: &engine, images: &images, parents: BTreeMap::new(), are_several: false, report };
     let built = builder.build_all(names, stop).await?;
     let built = built.into_iter().find(|image| image.name == *name);
     built.ok_or_else(|| CommandError::Bug(format!("{name} was not built")))
@@ -131,10 +113,15 @@ struct Builder<'a> {
     config: &'a BuildConfig,
     engine: &'a Engine,
     images: &'a [LocalImage],
-    /// The names in the engine of parents that were taken from the index.
+    /// The names in the engine of parents that are taken from the index.
     parents: BTreeMap<ImageName, String>,
+    /// Whether several images are built, so that their output needs names.
+    are_several: bool,
     report: &'a Report,
 }
+
+/// With more images than this, a hint for each would bury the answer.
+const MOST_HINTS: usize = 3;
 
 /// Which images are built, and which are taken from the index.
 struct Selection<'a> {
@@ -143,26 +130,33 @@ struct Selection<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Builds the requested images, and their dependencies as far as requested, in order.
+    /// Builds the requested images, and their dependencies as far as requested: each after what it needs, others at its side.
     async fn build_all(&mut self, names: &'a [ImageName], stop: &Shutdown) -> Result<Vec<Built>, CommandError> {
         let unwritable = |source| CommandError::Write { path: self.config.work_dir.clone(), source };
         let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
         let selection = self.selection(names);
         self.check_steps(&selection, stop).await?;
-        let mut built = Vec::new();
-        for image in self.images {
-            let name = &image.image.name;
-            if selection.built.contains(name) {
-                built.push(stop.run_stage("building", self.image(image, work.path())).await?);
-            } else if let Some(index) = self.config.index.as_ref().filter(|_| selection.indexed.contains(name)) {
-                let found = indexed_parent::find(index, name, stop).await?;
-                let tag = format!("{name}:{}", image.hash);
-                let loading = self.load(index, found, &tag);
-                stop.run_stage("loading the parent image", loading).await?;
-                self.parents.insert(name.clone(), tag);
+        let is_selected = |name: &ImageName| selection.built.contains(name) || selection.indexed.contains(name);
+        let images: Vec<_> = self.images.iter().filter(|it| is_selected(&it.image.name)).collect();
+        let indexed = images.iter().filter(|it| !selection.built.contains(&it.image.name));
+        self.parents = indexed.map(|it| (it.image.name.clone(), format!("{}:{}", it.image.name, it.hash))).collect();
+        self.are_several = images.len() > 1;
+        let number_of = |need: &ImageName| images.iter().position(|it| it.image.name == *need);
+        let needs: Vec<Vec<_>> = images.iter().map(|it| it.needs.iter().filter_map(number_of).collect()).collect();
+        let this = &*self;
+        let ordered = in_order(&needs, self.config.jobs, async |number: usize| {
+            let image = images[number];
+            match (this.parents.get(&image.image.name), &this.config.index) {
+                (Some(tag), Some(index)) => {
+                    let found = indexed_parent::find(index, &image.image.name, stop).await?;
+                    let loading = this.load(index, found, tag);
+                    stop.run_stage("loading the parent image", loading).await.map(|()| None)
+                }
+                _ => stop.run_stage("building", this.image(image, work.path())).await.map(Some),
             }
-        }
-        Ok(built)
+        });
+        let built = ordered.await.into_result(&images.iter().map(|it| &it.image.name).collect::<Vec<_>>())?;
+        Ok(built.into_iter().flatten().collect())
     }
 
     /// Refuses images whose steps cannot run here, before the first one is built.
@@ -232,14 +226,14 @@ impl<'a> Builder<'a> {
             let is_same = is_for && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1));
             if is_same && !self.config.no_cache {
                 info!("{} is there already, built from context {}", it.tag, it.context);
-                return Ok(built(it, there.id, false));
+                return Ok(Built::of(it, there.id, false));
             }
             if self.config.tags == Tags::Own && !dry_run_tags::is_renamed(it) {
                 warn!(
                     "{} is not what {} is now: a dry run takes no name away, so that it is used as it is",
                     it.tag, it.image.name
                 );
-                return Ok(built(it, there.id, false));
+                return Ok(Built::of(it, there.id, false));
             }
         }
         if !it.in_registry && !it.in_kind && self.config.tags == Tags::Tree {
@@ -261,7 +255,7 @@ impl<'a> Builder<'a> {
             self.engine.check_architecture(&image_id.to_string(), "the image", target).await?;
         }
         info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
-        Ok(built(it, image_id, true))
+        Ok(Built::of(it, image_id, true))
     }
 
     /// The inputs of an image: its own content, and the exact images that it is built from.
@@ -331,10 +325,11 @@ impl<'a> Builder<'a> {
         Ok(self.engine.build_local(&sent, &build, &mut self.log(it)).await?)
     }
 
-    /// The log of an image's build. Where several are built, the display names each.
+    /// The log of an image's build. Where there are several, its name is before each line, and on the display.
     fn log(&self, it: &LocalImage) -> BuildLog {
-        let name = (self.images.len() > 1).then(|| it.image.name.to_string());
-        BuildLog::for_people(self.report.build_steps(name.as_deref()))
+        let name = self.are_several.then(|| it.image.name.to_string());
+        let log = BuildLog::for_people(self.report.build_steps(name.as_deref()));
+        name.map_or(log, |name| log.with_prefix(format!("{name}: ")))
     }
 
     /// The context of an image in a file, as a task would get it.
@@ -364,12 +359,6 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
-}
-
-fn built(it: &LocalImage, image_id: ImageId, built: bool) -> Built {
-    let (name, tag) = (it.image.name.clone(), it.tag.clone());
-    let hash = Some(it.hash).filter(|_| it.is_hash_known);
-    Built { name, tag, context_hash: it.context, hash, image_id, built, digest: None }
 }
 
 /// The files with variables of an image directory, relative to the current directory.

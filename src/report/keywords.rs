@@ -15,6 +15,12 @@ macro_rules! keywords {
             $($(#[$variant_meta])* $variant,)+
         }
 
+        impl $name {
+            /// All words.
+            #[allow(dead_code, reason = "not every setting is completed")]
+            $visibility const WORDS: &[&str] = &[$($word),+];
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(match self {
@@ -29,7 +35,7 @@ macro_rules! keywords {
             fn from_str(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err($crate::report::not_a_keyword(text, $what, &[$($word),+])),
+                    _ => Err($crate::report::not_a_keyword(text, $what, Self::WORDS)),
                 }
             }
         }

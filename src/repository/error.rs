@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::listed::KindProblem;
 use super::parent::ParentProblem;
 use super::registry::RegistryProblem;
+use super::revision::RevisionError;
 use crate::context::ImageName;
 use crate::context::collect::CollectError;
 use crate::net::NameError;
@@ -156,6 +157,17 @@ pub enum TreeError {
         child: ImageName,
         /// The reason. Not a source: it is in the message, and has no cause of its own.
         error: Box<TreeError>,
+    },
+    /// An earlier revision.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// A new image that is there already.
+    #[error("there is an image {name} already, or something in its place: {}; choose another name", place.display())]
+    Exists {
+        /// Its name.
+        name: ImageName,
+        /// Where it is.
+        place: PathBuf,
     },
     /// Images that are built from each other.
     #[error("the images {cycle} are built from each other{}", Hint("one of them needs another parent"))]

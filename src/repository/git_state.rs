@@ -1,7 +1,8 @@
 //! The state of a git checkout: its revision, and whether it has what CI would not have.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use super::git::Git;
 
 /// The state of a git checkout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,21 +20,9 @@ pub struct GitState {
 impl GitState {
     /// The state of the checkout at `root`. The error is the reason why git fails.
     pub fn read(root: &Path) -> Result<Self, String> {
-        let mut git = Command::new("git");
-        // Without the locks it writes nothing. The checkout's and its submodules' own configuration can make git start programs.
-        git.args(["--no-optional-locks", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "-z"]);
-        git.args(["--ignore-submodules=all", "--untracked-files=normal"]).current_dir(root).stdin(Stdio::null());
-        // A git hook that starts this program sets them for another repository.
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-            git.env_remove(variable);
-        }
-        let output = git.env("LC_ALL", "C").output().map_err(|error| format!("git cannot be run: {error}"))?;
-        if !output.status.success() {
-            let printed = String::from_utf8_lossy(&output.stderr);
-            // The lines after the first one are advice.
-            return Err(printed.lines().next().unwrap_or("git says nothing").trim_start_matches("fatal: ").to_owned());
-        }
-        Ok(Self::parse(&String::from_utf8_lossy(&output.stdout)))
+        let arguments =
+            ["status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=all", "--untracked-files=normal"];
+        Ok(Self::parse(&String::from_utf8_lossy(&Git::at(root).run(&arguments)?)))
     }
 
     fn parse(status: &str) -> Self {
@@ -62,6 +51,8 @@ impl GitState {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -4,23 +4,28 @@
 //! - `Tree`: the list of images; `directories`: their directories. `kind`: taskgraph's `kind.yml`; `listed`: one of its entries.
 //! - `parent`: which image is the parent.
 //! - [`lineage`]: images with their ancestors, and an image's hash in the index. [`registry`]: names in registries.
-//! - [`local`]: the images for local builds.
+//! - [`local`]: the images for local builds. [`changed`]: which of them differ from an earlier `revision`.
 //! - [`lint`]: all images at once, and what is wrong with them, for people.
 
+pub mod changed;
 mod directories;
 pub mod document;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod git;
 mod git_state;
 mod kind;
+pub mod kind_entry;
 pub mod lineage;
 pub mod lint;
 mod listed;
 pub mod local;
 mod nearest;
+mod new_image;
 mod parent;
 pub mod registry;
+mod revision;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +52,9 @@ pub use error::TreeError;
 pub use git_state::GitState;
 use lineage::PackageDigests;
 use nearest::nearest;
+pub use new_image::NewImageRoot;
 use registry::{Registry, RegistryProblem, is_versioned};
+pub use revision::RevisionError;
 
 /// Where image directories are in real trees: Gecko's in 2015, and taskgraph's.
 const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];

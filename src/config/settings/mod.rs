@@ -169,6 +169,8 @@ settings! {
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL).common();
     NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Rebuild every step, and every image").group(LOCAL).common();
 
+    JOBS = Setting::new("jobs", "IMAGE_WORKER_JOBS", "N", "How many images are built at once, each after those that it is built from").default("2").group(LOCAL).common();
+
     PUSH = Setting::new("push", "IMAGE_WORKER_PUSH", "", "Push the images afterwards, as `push` does").group(LOCAL).common();
     PIN = Setting::new("pin", "IMAGE_WORKER_PIN", "", "Write the digest of a pushed image to its file HASH").group(LOCAL).common();
 
@@ -229,7 +231,7 @@ settings! {
     SINCE = Setting::new("since", "IMAGE_WORKER_SINCE", "DATE", "List no earlier pushes: YYYY-MM-DD in UTC, or a time").group(OUTPUT_GROUP).common();
     HTML = Setting::new("html", "IMAGE_WORKER_HTML", "FILE", "Also write a page for a browser, with drawings; it loads nothing").group(OUTPUT_GROUP).common();
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP).common();
-    SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP).common();
+    SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
 
 /// What every subcommand takes.

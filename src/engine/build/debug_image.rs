@@ -7,7 +7,7 @@ use crate::engine::cleanup::state::JournalEvent;
 use crate::engine::{Engine, EngineError};
 
 /// The shell of RUN steps if a `Dockerfile` has no SHELL.
-const USUAL_SHELL: &str = "/bin/sh";
+pub(in crate::engine) const USUAL_SHELL: &str = "/bin/sh";
 
 /// A kept image, and the commands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,8 @@ const STEP_TAIL: usize = 16 * 1024;
 pub struct BuildLog {
     /// Whether the log is for a task, which limits its size.
     bounded: bool,
+    /// What stands before each line in the log.
+    prefix: String,
     path: PathBuf,
     /// The build on the display of a terminal, where the log then has none of its output.
     steps: Option<BuildSteps>,
@@ -76,10 +78,17 @@ impl BuildLog {
         Self { steps, ..Self::of(PathBuf::new(), None) }
     }
 
+    /// The same with a prefix before each line, for one of several builds at once.
+    #[must_use]
+    pub fn with_prefix(self, prefix: String) -> Self {
+        Self { prefix, ..self }
+    }
+
     fn of(path: PathBuf, file: Option<DigestReader<BufWriter<File>>>) -> Self {
         let (tail, omitted) = (VecDeque::new(), OmittedLines::default());
         Self {
             bounded: false,
+            prefix: String::new(),
             path,
             steps: None,
             file,
@@ -155,7 +164,7 @@ impl BuildLog {
 
     fn log_line(&mut self, line: &str) {
         self.left = self.left.saturating_sub(line.len() + 1);
-        info!(target: BUILD_OUTPUT, "{line}");
+        info!(target: BUILD_OUTPUT, "{}{line}", self.prefix);
     }
 
     fn write(&mut self, line: &str) {

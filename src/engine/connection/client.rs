@@ -99,14 +99,24 @@ pub(in crate::engine) async fn upgrade(
     path: &str,
     headers: &[(&str, String)],
 ) -> Result<Upgraded, ConnectionError> {
-    let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
-    let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
-    request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
-    let answer = send(place, request, &Closing::default()).await?;
+    let answer = request_upgrade(place, path, "h2c", headers).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
     }
     hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_string(), error))
+}
+
+/// Asks for another protocol. The engine's reply may refuse it.
+pub(super) async fn request_upgrade(
+    place: &Address,
+    path: &str,
+    protocol: &'static str,
+    headers: &[(&str, String)],
+) -> Result<Response<Incoming>, ConnectionError> {
+    let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
+    let changes = [(CONNECTION, "Upgrade"), (UPGRADE, protocol)];
+    request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
+    send(place, request, &Closing::default()).await
 }
 
 /// Builds a request. Invalid headers are left out; none of ours is invalid.

@@ -9,7 +9,8 @@ use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::{Method, Response};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio_util::bytes::Bytes;
@@ -17,7 +18,7 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 
 use super::address::Address;
-use super::client::{Closing, ConnectionError, request, send};
+use super::client::{Closing, ConnectionError, request, request_upgrade, send};
 use crate::engine::build::builder::Builder;
 use crate::engine::build::pulling::Pulling;
 use crate::engine::{Engine, managed};
@@ -160,6 +161,15 @@ where
         .try_flatten()
         .and_then(|line| std::future::ready(message(&line)))
         .filter_map(|message| std::future::ready(message.transpose()))
+}
+
+/// Opens a connection that is a stream of bytes, in both directions. `path` is the endpoint.
+pub(in crate::engine) async fn byte_stream(place: &Address, path: &str) -> Result<Upgraded, AnswerError> {
+    let answer = request_upgrade(place, path, "tcp", &[]).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refusal(answer).await);
+    }
+    hyper::upgrade::on(answer).await.map_err(|error| AnswerError::Cut(io::Error::other(error)))
 }
 
 fn lines(body: Incoming) -> impl Stream<Item = Result<Bytes, AnswerError>> {
