@@ -99,7 +99,7 @@ fn a_storage_that_cannot_be_read_is_for_the_engine_to_export() {
     assert_eq!(log.contains("the engine prepares all of it"), !is_on("docker-28-containerd"), "{log}");
     let directory = TempDir::new().unwrap();
     let refused = start(&repository, directory.path(), "storage", &["--docker-host", &host]);
-    refused.assert_fails(2, &["EXPORT=storage: ", "reached over the network", "leave EXPORT at auto"]);
+    refused.assert_fails(2, &["EXPORT=storage: ", "on another machine", "leave EXPORT at auto"]);
     assert_engine_is_clean(&repository.name);
     let wrong = start(&repository, directory.path(), "tar", &[]);
     wrong.assert_fails(2, &["--export", "\"tar\" is not a way out of the engine", "auto, engine, storage or squash"]);

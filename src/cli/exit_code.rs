@@ -213,7 +213,9 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Refused(_) => USAGE,
         EngineError::ArchiveRefused(_) => CONTEXT,
         EngineError::NoneAnswers { .. } | EngineError::Request { .. } | EngineError::Unfinished { .. } => INFRA,
-        EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
+        EngineError::Managed(
+            ManagedError::NoPodman | ManagedError::NotLinux | ManagedError::Network(_) | ManagedError::LongPath(_),
+        ) => USAGE,
         EngineError::Managed(
             ManagedError::Directory { .. } | ManagedError::Supervisor(_) | ManagedError::Unusable { .. },
         ) => INFRA,

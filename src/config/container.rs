@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{ConfigError, ImageSource, LoadConfig, ProcessEnvironment, SettingLayers, WantedImage, access, settings};
+use super::access::{self, Credentials};
+use super::{ConfigError, ImageSource, LoadConfig, ProcessEnvironment, SettingLayers, WantedImage, settings};
 use crate::engine::EngineConfig;
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::{Deployment, TaskRef};
@@ -79,7 +80,7 @@ impl ContainerConfig {
             None => ContainerImage::OfTask,
         };
         let task = task.map(|task| {
-            let deployment = access::deployment_to_read(&sources.of_deployment(task)?)?;
+            let deployment = access::required(&sources.of_deployment(task)?, Credentials::Optional)?;
             Ok::<_, ConfigError>(TaskSource { task: task.clone(), deployment })
         });
         let naming =

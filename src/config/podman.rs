@@ -18,13 +18,13 @@ const PASSED_ON: &[&str] = &[
     "SSL_CERT_FILE",
 ];
 
-/// The current user's Podman.
+/// The current user's Podman. On other systems than Linux there is none: `podman` is only the client of a virtual machine there.
 pub(super) fn look(around: &ProcessEnvironment) -> Podman {
     let environment =
         PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
     let path = (around.environment)("PATH").unwrap_or_default();
     let mut podman = Podman { program: None, environment, path };
-    podman.program = podman.beside("podman");
+    podman.program = podman.beside("podman").filter(|_| cfg!(target_os = "linux"));
     podman
 }
 

@@ -24,7 +24,7 @@ impl Engine {
     pub async fn survey(&self, choice: BuilderChoice) -> Result<EngineSurvey, EngineError> {
         let doing = "describing itself".to_owned();
         let info = self.client.info().await.map_err(|error| EngineError::Request { doing, source: error.into() })?;
-        let is_here = self.place.socket().is_some();
+        let is_here = self.place.is_on_this_kernel();
         let storage = match self.storage().await {
             // Its names are enough: each image is verified when it is read.
             Ok((_, path)) => {

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
-
 use tracing::debug;
 
 use crate::report::{Bytes, Hint};
@@ -46,10 +44,18 @@ pub fn free_space(path: &Path) -> Option<u64> {
 
 /// Releases the disk space of a range of a file, which reads as zeros afterwards. Returns whether this worked: not every file
 /// system supports holes.
+#[cfg(target_os = "linux")]
 #[must_use]
 pub fn punch_hole(file: &File, range: Range<u64>) -> bool {
-    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
     rustix::fs::fallocate(file, hole, range.start, range.end.saturating_sub(range.start)).is_ok()
+}
+
+/// Releases nothing: holes are made in another way on each system, and only save room while an archive is copied.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn punch_hole(_file: &File, _range: Range<u64>) -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -125,9 +125,9 @@ mod tests {
             let ordered = Ordered::<usize, _> { done: BTreeMap::new(), failed, left: BTreeSet::new() };
             ordered.into_result(names).unwrap_err().to_string()
         };
-        let broken = || CommandError::NoImage("broken".to_owned());
-        assert_eq!(line(&[&names[0]], broken()), "broken");
-        assert_eq!(line(&[&names[0], &names[1]], broken()), "b: broken");
+        let broken = || CommandError::NoImage { what: "broken".to_owned(), hint: "look" };
+        assert_eq!(line(&[&names[0]], broken()), "broken; look");
+        assert_eq!(line(&[&names[0], &names[1]], broken()), "b: broken; look");
         let stopped = CommandError::Stopped { reason: ShutdownReason::Terminated, stage: "building" };
         assert!(line(&[&names[0], &names[1]], stopped).starts_with("SIGTERM while building"));
     }

@@ -153,7 +153,8 @@ fn there_as(tag: String, image: &LocalImage) -> PreparedImage {
 }
 
 fn no_image(name: &str) -> CommandError {
-    CommandError::NoImage(format!("the engine has no image {name}: load or build it first, or name another"))
+    let what = format!("the engine has no image {name}");
+    CommandError::NoImage { what, hint: "load or build it first, or name another" }
 }
 
 fn no_task_image(task: Option<&TaskSource>) -> CommandError {

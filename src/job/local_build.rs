@@ -329,7 +329,10 @@ impl<'a> Builder<'a> {
     fn log(&self, it: &LocalImage) -> BuildLog {
         let name = self.are_several.then(|| it.image.name.to_string());
         let log = BuildLog::for_people(self.report.build_steps(name.as_deref()));
-        name.map_or(log, |name| log.with_prefix(format!("{name}: ")))
+        match name {
+            Some(name) => log.with_prefix(format!("{name}: ")),
+            None => log,
+        }
     }
 
     /// The context of an image in a file, as a task would get it.

@@ -33,8 +33,10 @@ impl Engine {
         let Some(target) = target else { return Ok(None) };
         let Some(own) = self.own_architecture_unless(target).await? else { return Ok(None) };
         self.refuse_steps(target, &own, dockerfile)?;
-        if runs_for_target(dockerfile) && !self.is_local() {
-            info!("the engine is {own} and not on this machine: whether it runs steps for {target}, they will show");
+        if runs_for_target(dockerfile) && !self.place.is_on_this_kernel() {
+            info!(
+                "the engine is {own}, on another machine or in a virtual one: whether it runs steps for {target}, they will show"
+            );
         }
         info!("building for {target} on {own}");
         Ok(Some(target.platform()))
@@ -48,17 +50,12 @@ impl Engine {
     }
 
     fn refuse_steps(&self, target: TargetArch, own: &str, dockerfile: &str) -> Result<(), EngineError> {
-        if !runs_for_target(dockerfile) || !self.is_local() || is_emulated(Path::new(BINFMT), target) {
+        if !runs_for_target(dockerfile) || !self.place.is_on_this_kernel() || is_emulated(Path::new(BINFMT), target) {
             return Ok(());
         }
         Err(EngineError::Refused(format!(
             "the image is for {target} (TARGET_ARCH, or `arch` in kind.yml): this engine is {own}, and no emulator in {BINFMT} runs RUN steps for {target}: take a worker of that architecture, or register an emulator (Debian: apt install qemu-user-static)"
         )))
-    }
-
-    /// Whether the engine runs on this machine's kernel.
-    fn is_local(&self) -> bool {
-        self.place.socket().is_some()
     }
 
     /// The builder to use, if the image can be for another platform.

@@ -119,6 +119,12 @@ impl Address {
         }
     }
 
+    /// Whether the engine runs on this machine's kernel. Other systems than Linux have it in a virtual machine, and only its
+    /// socket here.
+    pub(in crate::engine) fn is_on_this_kernel(&self) -> bool {
+        cfg!(target_os = "linux") && self.socket().is_some()
+    }
+
     /// `unix://PATH` or `tcp://HOST:PORT`.
     pub(in crate::engine) fn url(&self) -> &str {
         &self.url

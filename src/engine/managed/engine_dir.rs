@@ -10,9 +10,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Resource, getrlimit};
 
+use super::system::unmount;
 use crate::engine::Podman;
 
 /// The size of a path in `sockaddr_un`, without the zero at its end.
@@ -166,7 +166,7 @@ impl EngineDir {
         let mounts = || Ok::<_, io::Error>(mounts_below(&fs::read("/proc/self/mountinfo")?, &self.0));
         for mount in mounts()?.iter().rev() {
             // A failed unmount is detected below.
-            let _ = unmount(mount, UnmountFlags::DETACH);
+            let _ = unmount(mount);
         }
         // Do not delete files in a file system that is still mounted here.
         if let Some(mount) = mounts()?.first() {

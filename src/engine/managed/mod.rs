@@ -6,6 +6,7 @@ mod libpod;
 mod preflight;
 mod probe;
 mod supervisor;
+mod system;
 
 use crate::engine::connection::find::Probed;
 use crate::engine::driver::PodmanEngine;
@@ -54,6 +55,11 @@ pub enum ManagedError {
         Hint("install it (Debian: podman, crun, uidmap), or use the worker image")
     )]
     NoPodman,
+    /// The system has no namespaces.
+    #[error(
+        "the managed engine runs on Linux only: start Docker Desktop or `podman machine` here, and name its socket in DOCKER_HOST where it is not found"
+    )]
+    NotLinux,
     /// A network that chroot isolation cannot provide.
     #[error(
         "RUN steps of the managed engine have this machine's network, so DOCKER_BUILD_NETWORK={} cannot be kept{}",
@@ -147,7 +153,8 @@ impl Engine {
 
 /// The Podman that a managed engine is, if nothing is missing that is known before it starts.
 fn startable(podman: &Podman) -> Result<&Path, ManagedError> {
-    let program = podman.program.as_deref().ok_or(ManagedError::NoPodman)?;
+    let missing = if cfg!(target_os = "linux") { ManagedError::NoPodman } else { ManagedError::NotLinux };
+    let program = podman.program.as_deref().ok_or(missing)?;
     match preflight::preflight(&preflight::HostInfo::read(podman)) {
         Some(hint) => Err(ManagedError::Unusable { hint, reply: PodmanReply("nothing was started".to_owned()) }),
         None => Ok(program),

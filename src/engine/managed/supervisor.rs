@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper, set_parent_process_death_signal, wait,
-};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, wait};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::OWN_PROGRAM;
 use super::engine_dir::EngineDir;
+use super::system::{adopt_orphans, end_with_parent};
 
 use crate::report::Hint;
 
@@ -94,8 +93,7 @@ fn system_error(doing: &'static str) -> impl FnOnce(io::Error) -> SupervisorErro
 
 /// Returns only if the program cannot be run. The signal covers the rare case that somebody kills the supervisor too.
 fn exec_tied_to_parent(parent: u32, stop_signal: Signal, command: &[OsString]) -> Result<(), SupervisorError> {
-    let result = set_parent_process_death_signal(Some(stop_signal));
-    result.map_err(|error| system_error("asking for a signal")(error.into()))?;
+    end_with_parent(stop_signal).map_err(system_error("asking for a signal"))?;
     // The parent may be gone already, and then no signal comes.
     let alive = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_pid()) == Ok(parent));
     match command.split_first() {
@@ -113,8 +111,7 @@ fn stop_signal(in_pid_namespace: bool) -> Signal {
 }
 
 async fn service(directory: &EngineDir, in_pid_namespace: bool, command: &[OsString]) -> Result<(), SupervisorError> {
-    // Processes that lose their parent become our children, so nothing that the service starts can escape.
-    set_child_subreaper(Some(getpid())).map_err(|error| system_error("adopting processes")(error.into()))?;
+    adopt_orphans().map_err(system_error("adopting processes"))?;
     let mut group = ProcessGroup::new()?;
     if !command.is_empty() {
         let own_pid = getpid().as_raw_pid().to_string();

@@ -23,8 +23,8 @@ use split::Split;
 /// Why an image cannot be read from the engine's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The engine's files are on another machine.
-    #[error("the engine at {0} is reached over the network, and its storage is not here")]
+    /// The engine's files are on another machine, or in a virtual one.
+    #[error("the engine at {0} is on another machine, or in a virtual one, and its storage is not here")]
     Remote(String),
     /// The layers' files belong to many users.
     #[error("the engine's storage has files that only root may read")]
@@ -152,7 +152,7 @@ impl Engine {
 
     /// How the engine keeps images, and where, if that can be read from here.
     pub(super) async fn storage(&self) -> Result<(StorageKind, PathBuf), StorageError> {
-        if self.place.socket().is_none() {
+        if !self.place.is_on_this_kernel() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
         // This includes rootless engines: most files of a layer can be read, but some cannot.
