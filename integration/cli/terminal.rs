@@ -87,7 +87,6 @@ fn a_person_reads_what_is_wrong_the_causes_and_what_to_do() {
         &["inspect", &gzip],
         &["inspect", &zstd],
         &["inspect", &inside],
-        &["context", "builder", "--root", root, "-o", "/nowhere/context.tar.gz"],
     ];
     let environment = [("NO_COLOR", "1"), ("IMAGE_WORKER_TRIES", "1")];
     let mut all = Vec::new();

@@ -216,7 +216,7 @@ fn what_is_not_what_was_promised_takes_no_name() {
     for (archive, words) in [
         (wrong_layer.as_slice(), "its layer "),
         (&wrong_config, "its configuration "),
-        (&sound[..1_000_000], "cannot be read to its end"),
+        (&sound[..1_000_000], "is truncated at "),
         (b"<html>please log in</html>", "cannot be read to its end"),
     ] {
         std::fs::write(&file, archive).unwrap();

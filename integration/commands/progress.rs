@@ -55,7 +55,8 @@ fn like<'a>(lines: &'a [String], pattern: &str) -> Vec<&'a str> {
 fn a_terminal_keeps_a_line_of_each_step() {
     let steps = "RUN for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done; sleep 1\nRUN echo last\n";
     let Some(image) = Image::new("progress-folded", steps) else { return };
-    let first = image.on_terminal(80, &[]);
+    // BuildKit has a cache of its own, in which an earlier run can have left them.
+    let first = image.on_terminal(80, &["--no-cache"]);
     let lines = first.lines();
     assert_eq!(first.code, 0, "{lines:#?}");
     assert_eq!(like(&lines, r"^ => \[.*\] RUN for i in .*; do echo line .* [1-9]\d*\.\ds$").len(), 1, "{lines:#?}");
@@ -105,6 +106,8 @@ fn a_stopped_build_leaves_nothing_of_the_display() {
 /// A log without what differs between two runs.
 fn comparable(log: &str) -> String {
     let log = Regex::new(r"\[image-worker [^\]]*\]").unwrap().replace_all(log, "[image-worker]");
+    // Podman takes the labels in any order.
+    let log = Regex::new(r"LABEL .*").unwrap().replace_all(&log, "LABEL");
     let log = Regex::new(r"\b[0-9a-f]{10,}\b").unwrap().replace_all(&log, "ID");
     Regex::new(r"\d+\.\d s\b").unwrap().replace_all(&log, "TIME").replace("\r\n", "\n")
 }

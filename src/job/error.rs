@@ -139,7 +139,7 @@ pub enum CommandError {
         source: io::Error,
     },
     /// A repository's images.
-    #[error(transparent)]
+    #[error("{}{}", .0, Hint(tree_hint(.0)))]
     Tree(#[from] TreeError),
     /// The checked item has problems, which the answer lists.
     #[error("{what} has {}; first, {first}", if *count == 1 { "1 problem".to_owned() } else { format!("{count} problems") })]
@@ -351,6 +351,14 @@ pub enum CommandError {
     /// A mistake of this program.
     #[error("in image-worker itself: {}{}", .0, Hint("please report it"))]
     Bug(String),
+}
+
+/// What to do about a name that nothing has, and that is like no other.
+fn tree_hint(error: &TreeError) -> &'static str {
+    match error {
+        TreeError::Unknown { nearest, .. } if nearest.is_empty() => "`image-worker tree` lists the images",
+        _ => "",
+    }
 }
 
 /// What to do about an archive that is wrong.

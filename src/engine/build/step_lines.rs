@@ -167,6 +167,8 @@ impl StepLineParser {
         let line = line.to_owned();
         self.shown.push(match self.on_display {
             _ if is_about_our_args(&line) => return,
+            // BuildKit's steps come in other messages, and this line at their end.
+            0 if line.starts_with("Successfully tagged ") => return,
             0 => BuildEvent::Notice(line),
             step => BuildEvent::Printed { step, line },
         });
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn the_display_gets_steps_and_what_their_commands_print() {
         let mut output = StepLineParser::default();
-        output.piece("[Warning] old\n");
+        output.piece("[Warning] old\nSuccessfully tagged a:latest\n");
         for piece in DOCKER {
             output.piece(piece);
         }
