@@ -138,7 +138,7 @@ async fn is_allowed(
 ) -> Result<bool, CallError> {
     match services.queue.artifact_expires(at, artifact).await {
         Ok(expires) => Ok(expires.is_some_and(|expires| rule.allows(&at.task_id, expires))),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(true),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -147,7 +147,7 @@ async fn is_allowed(
 async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(None),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -156,7 +156,7 @@ async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, 
 async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(false),
         Err(error) => Err(error),
     }
 }
