@@ -83,7 +83,7 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
         Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::from(answer.exit_code),
             // The job is done; repeating it would not help.
-            Err(error) if answer.is_of_something_published => {
+            Err(error) if answer.is_published => {
                 tracing::warn!("{}", ErrorChain(&error));
                 ExitCode::SUCCESS
             }
