@@ -18,7 +18,7 @@ pub struct CommandContext<'a> {
     /// The settings, from flags, environment and file.
     pub settings: &'a SettingLayers<'a>,
     /// The time and the place of this run.
-    pub surroundings: ProcessEnvironment<'a>,
+    pub environment: ProcessEnvironment<'a>,
     /// Whether the answer is JSON.
     pub json: bool,
     /// Where the log goes.
