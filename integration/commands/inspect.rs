@@ -150,8 +150,7 @@ fn what_a_task_has_is_verified_as_for_an_engine() {
     let mut wrong_layer = sound.clone();
     let at = sound.windows(9).position(|window| window == b"inherited").unwrap() + 512;
     wrong_layer[at] ^= 1;
-    for (archive, words) in [(wrong_layer.as_slice(), "its layer "), (&sound[..1_000_000], "is truncated at ")]
-    {
+    for (archive, words) in [(wrong_layer.as_slice(), "its layer "), (&sound[..1_000_000], "is truncated at ")] {
         let task = task_with(&taskcluster, "public/image.tar", archive);
         inspect(&taskcluster, &["--task-id", &task]).assert_fails(10, &[words, &task, "rerun that task"]);
     }
