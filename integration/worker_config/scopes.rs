@@ -2,9 +2,11 @@
 //! task's scopes are enough for its index inserts is proven with the task, and that the services demand what is listed in
 //! `scopes`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use image_worker::commands::Subcommand;
+use image_worker::config::settings;
 use image_worker::decision::task::values;
 use regex::Regex;
 use serde::Deserialize;
@@ -20,6 +22,8 @@ struct Scopes {
     worker: Vec<WorkerScope>,
     create_task: Vec<CreateTaskScope>,
     create_task_payload: Vec<CreateTaskScope>,
+    /// Whose calls a subcommand makes that has none of its own.
+    same_calls: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -27,8 +31,8 @@ struct Scopes {
 struct CallScope {
     call: String,
     scope: String,
-    /// The subcommands that make the call; absent, `run`.
-    #[serde(default)]
+    /// The subcommands that make the call; absent, `run`; empty, none yet.
+    #[serde(default = "only_run")]
     commands: Vec<String>,
     /// What must be so besides.
     #[serde(default)]
@@ -37,6 +41,10 @@ struct CallScope {
     optional: Option<String>,
     granted_by: GrantedBy,
     why: String,
+}
+
+fn only_run() -> Vec<String> {
+    vec!["run".to_owned()]
 }
 
 #[derive(Deserialize)]
@@ -98,7 +106,26 @@ fn the_words_of_scopes_yml_are_explained_at_its_head() {
     assert_eq!(
         commands,
         BTreeSet::from(["decide", "history", "lookup", "rerun", "run", "why"]),
-        "a new one: write its test in integration/job/scopes/looking.rs, and add its name here"
+        "a new one: write its test in integration/job/scopes/subcommands.rs, and add its name here"
+    );
+}
+
+/// A subcommand that takes a deployment calls it.
+#[test]
+fn every_subcommand_that_takes_a_deployment_is_listed() {
+    let scopes: Scopes = yaml("scopes.yml");
+    let takes = Subcommand::settings().filter(|(_, groups)| groups.contains(&settings::ACCESS));
+    let takes: BTreeSet<_> = takes.map(|(name, _)| name).collect();
+    let commands: BTreeSet<_> = scopes.calls.into_iter().flat_map(|call| call.commands).collect();
+    let same: BTreeSet<_> = scopes.same_calls.keys().cloned().collect();
+    let both: Vec<_> = commands.intersection(&same).collect();
+    assert!(both.is_empty(), "worker-config/scopes.yml: {both:?} are in `same-calls` and in `commands`");
+    let others: BTreeSet<_> = scopes.same_calls.into_values().flatten().collect();
+    assert!(others.is_subset(&commands), "worker-config/scopes.yml: `same-calls` names {others:?}, not all in `commands`");
+    let listed: BTreeSet<_> = commands.union(&same).cloned().collect();
+    assert_eq!(
+        listed, takes,
+        "left: `commands` and `same-calls` in worker-config/scopes.yml, right: the subcommands whose SETTINGS have ACCESS"
     );
 }
 

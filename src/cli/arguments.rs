@@ -11,7 +11,7 @@ use crate::commands::Subcommand;
 use crate::config::settings::{self, Setting, SettingGroup};
 use crate::report::{LogFormat, VERSION};
 
-/// The exit codes (contract, section 8), for the end of each help.
+/// The exit codes, for the end of each help. The README has the same table; `exit_code` has the errors of each.
 const EXIT_CODES: &str = "\
 Exit codes:
   0    published, or there already
@@ -47,7 +47,7 @@ pub struct Invocation {
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
-    let everywhere = settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true));
+    let everywhere = settings::EVERYWHERE.iter().map(|setting| flag(setting, setting.help).global(true));
     Subcommand::settings().fold(CommandLine::command().args(everywhere), |command, (name, groups)| {
         command.mut_subcommand(name, |subcommand| with_settings(subcommand, groups))
     })
@@ -64,16 +64,35 @@ fn with_settings(subcommand: Command, groups: &[SettingGroup]) -> Command {
     } else {
         format!("Secrets, which have variables only:\n{}\n{exit_codes}", secrets.concat())
     };
-    let flags = taken().filter(|setting| !setting.secret).map(flag);
+    let name = subcommand.get_name();
+    let flags = taken().filter(|setting| !setting.secret).map(|setting| flag(setting, setting.help_of(name)));
+    let flags: Vec<_> = flags.collect();
+    let subcommand = match subcommand.get_long_about().map(|about| paragraphs(&about.to_string())) {
+        Some(about) => subcommand.long_about(about),
+        None => subcommand,
+    };
     subcommand.args(flags).after_help(MORE).after_long_help(after_help)
 }
 
-fn flag(setting: &'static Setting) -> Arg {
-    let mut help = format!("{} [env: {}]", setting.help, setting.variable);
-    if let Some(default) = setting.default {
-        help = format!("{help} [default: {default}]");
+/// Joins the lines of each paragraph, which are broken for the readers of the source, so that clap wraps them. Indented lines stay.
+fn paragraphs(text: &str) -> String {
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last_mut() {
+            Some(last) if is_prose(last) && is_prose(line) => *last = format!("{last} {line}"),
+            _ => lines.push(line.to_owned()),
+        }
     }
-    let arg = Arg::new(setting.name).long(setting.name).help(setting.help).long_help(help);
+    lines.join("\n")
+}
+
+fn flag(setting: &'static Setting, help: &'static str) -> Arg {
+    let mut long_help = format!("{help} [env: {}]", setting.variable);
+    if let Some(default) = setting.default {
+        long_help = format!("{long_help} [default: {default}]");
+    }
+    let arg = Arg::new(setting.name).long(setting.name).help(help).long_help(long_help);
     let arg = arg.help_heading(setting.group).hide_short_help(!setting.common);
     let arg = if setting.repeatable { arg.action(ArgAction::Append) } else { arg };
     let arg = match setting.name {
@@ -156,6 +175,28 @@ mod tests {
         assert!(matches!(typed.subcommand, Subcommand::Run(_)));
         let expected = [("dry-run", "1"), ("image-name", "builder"), ("json", "1"), ("verbose", "1")];
         assert_eq!(typed.flags, expected.map(|(key, value)| (key, value.to_owned())).into());
+    }
+
+    #[test]
+    fn lines_of_a_paragraph_are_joined_and_examples_stay() {
+        let text = "One\nparagraph:\n    an example\n    another\nTwo,\nof it.\n\nThree.";
+        assert_eq!(paragraphs(text), "One paragraph:\n    an example\n    another\nTwo, of it.\n\nThree.");
+    }
+
+    #[test]
+    fn help_of_a_subcommand_is_of_that_subcommand() {
+        let names: Vec<_> = Subcommand::settings().collect();
+        for setting in settings::ALL {
+            for (name, _) in setting.help_in {
+                let takes = |(own, groups): &(String, &[SettingGroup])| {
+                    own == name && groups.iter().any(|group| group.contains(setting))
+                };
+                assert!(names.iter().any(takes), "{name} does not take --{}", setting.name);
+            }
+        }
+        let help = |name: &str| typed(&format!("image-worker {name} --help")).unwrap_err().to_string();
+        assert!(help("push").contains("Push over a tag"));
+        assert!(!help("run").contains("Push over a tag"));
     }
 
     #[test]

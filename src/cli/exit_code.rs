@@ -1,5 +1,5 @@
-//! Maps errors to exit codes and to the category words that error lines begin with (contract, section 8), and to what is printed of
-//! them. This is the only match of its kind; `process` prints.
+//! Maps errors to exit codes and to the category words that error lines begin with (the README has the
+//! table, "Exit codes"), and to what is printed of them. This is the only match of its kind; `process` prints.
 
 use std::io::{self, ErrorKind};
 

@@ -42,9 +42,9 @@ The decision step. Reads a task graph, JSON or YAML, whose tasks name images, an
     '{{#task_id_for_image}}NAME{{/task_id_for_image}}'  the task that has the task image NAME
     '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
 Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
-written to --contexts, and the tasks that need it wait for that task. What images there are says the kind.yml, where
-there is one. --renew-within adds tasks for images that expire soon, --rebuild for named ones. With --offline, dummies
-stand for what only a decision task knows: for a look. Two forms of graphs are understood: that of 2015,
+written to --contexts, and the tasks that need it wait for that task. The kind.yml lists the images, where
+there is one. --renew-within adds tasks for images that expire soon, --rebuild for named ones. With --offline nothing
+is looked up, and dummies replace what only a decision task knows: the graph can be read, but not run. Two forms of graphs are understood: that of 2015,
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 pub(super) const SETTINGS: &[SettingGroup] = &[

@@ -27,7 +27,8 @@ An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.
 
 With --expires-within it prints `NAME TASK_ID EXPIRES` of images that will not be found any more after that time, and
-`NAME - -` of those that are not found now: perhaps they have expired. The exit code is 10 if there is one: for cron.";
+`NAME - -` of those that are not found now: perhaps they have expired. The exit code is 10 if it prints any, as a cron job
+needs it.";
 
 pub(super) const SETTINGS: &[SettingGroup] =
     &[&[&EXPIRES_WITHIN], PLACE, LIMITS, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, RETRIES];

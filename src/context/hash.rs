@@ -9,7 +9,7 @@ use crate::report::{keywords, text_serde};
 text_serde!(ContextHash);
 text_serde!(HashScheme);
 
-/// The sha256 that identifies a context (contract, section 3), or the value that replaces it in the `.hash.` route.
+/// The sha256 that identifies a context, in one of the schemes below, or the value that replaces it in the `.hash.` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContextHash(pub Digest);
 

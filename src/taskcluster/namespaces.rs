@@ -6,7 +6,7 @@ use crate::context::{ContextHash, ImageName};
 use crate::net::NameError;
 use crate::taskcluster::{IndexPrefix, Namespace, Project, PushDate};
 
-/// The three namespaces that an image is indexed under (contract, section 7).
+/// The three namespaces that an image is indexed under. The README says what finds an image by each ("Use it in a task graph").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageNamespaces {
     /// `….latest`

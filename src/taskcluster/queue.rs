@@ -63,7 +63,7 @@ struct TaskFacts {
 pub struct TaskLimits {
     /// When the task, and with it all that it publishes, expires.
     pub expires: Timestamp,
-    /// Until when the tasks that depend on it may begin: they share its deadline (`decision::shared`).
+    /// Until when the tasks that depend on it may begin: they share its deadline (`decision::waiting`).
     pub deadline: Timestamp,
     /// `PROVISIONER/WORKER_TYPE`, the pool that runs it.
     pub worker_pool: Option<String>,

@@ -80,7 +80,7 @@ pub struct IndexPayload {
     pub expires: Timestamp,
 }
 
-/// The `data` of an index entry (contract, section 7).
+/// The `data` of an index entry; `docs/schemas/index-data.json` is its schema.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IndexData {

@@ -30,3 +30,33 @@ impl Secrets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stand_in::{Options, StandIn};
+
+    use super::*;
+    use crate::taskcluster::{Access, Deployment, Services};
+
+    #[tokio::test]
+    async fn only_text_is_a_value_and_errors_contain_none_of_the_secret() {
+        let stand_in = StandIn::start(Options::default());
+        stand_in.put_secret("project/images", json!({ "token": "hunter2", "number": 4711 }));
+        let client = stand_in.permanent_credentials(["secrets:get:project/images"]);
+        let deployment = Deployment {
+            root_url: stand_in.root_url().parse().unwrap(),
+            access: Access::Hawk { client_id: client.client_id, access_token: client.access_token, certificate: None },
+            retry: RetryConfig::default(),
+        };
+        let secrets = Services::new(&deployment).unwrap().secrets;
+        assert_eq!(secrets.get("project/images", "token").await.unwrap(), "hunter2");
+        for key in ["number", "other"] {
+            let error = secrets.get("project/images", key).await.unwrap_err();
+            assert_eq!(error.fault, CallErrorKind::Gone);
+            assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("4711"), "{error}");
+        }
+        let other = secrets.get("project/other", "token").await.unwrap_err();
+        assert_eq!(other.fault, CallErrorKind::Refused);
+    }
+}

@@ -2,7 +2,7 @@
 //! in a deployment where `anonymous` has none; and a job that lacks one, which ends before anything is built.
 
 mod listed;
-mod looking;
+mod subcommands;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,6 +18,8 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// One sentence for `--help`.
     pub help: &'static str,
+    /// Another sentence in the help of a subcommand where the setting does something else.
+    pub help_in: &'static [(&'static str, &'static str)],
     /// The group in `--help`.
     pub group: &'static str,
     /// Whether the flag can be repeated; then the value has a line for each.
@@ -45,7 +47,12 @@ impl Setting {
 
     const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
         let (group, repeatable, secret, common) = ("Options", false, false, false);
-        Self { name, variable, value_name, default: None, help, group, repeatable, secret, common, example: None }
+        Self { name, variable, value_name, default: None, help, help_in: &[], group, repeatable, secret, common, example: None }
+    }
+
+    const fn help_in(mut self, help: &'static [(&'static str, &'static str)]) -> Self {
+        self.help_in = help;
+        self
     }
 
     const fn default(mut self, default: &'static str) -> Self {
@@ -76,6 +83,12 @@ impl Setting {
     const fn example(mut self, example: &'static str) -> Self {
         self.example = Some(example);
         self
+    }
+
+    /// The sentence for the `--help` of a subcommand.
+    #[must_use]
+    pub fn help_of(&self, subcommand: &str) -> &'static str {
+        self.help_in.iter().find(|(name, _)| *name == subcommand).map_or(self.help, |(_, help)| help)
     }
 
     /// The flag, with its dashes.
@@ -114,6 +127,9 @@ const DRY: &str = "Dry run";
 const RERUN_GROUP: &str = "The rerun";
 const OUTPUT_GROUP: &str = "The output";
 
+/// What `--root-url` is for where something is built.
+const ALSO_AN_ARGUMENT: &str = "The deployment; also given to the build as an argument";
+
 macro_rules! settings {
     ($($name:ident = $setting:expr;)*) => {
         $(#[doc = concat!("The setting `", stringify!($name), "`.")] pub const $name: Setting = $setting;)*
@@ -134,7 +150,7 @@ settings! {
     TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB).example("AAAAAAAAQAqAAAAAAAAAAA");
     RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB).example("0");
     PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB).example("20200101000000");
-    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already; push over a tag that has other content").group(JOB).common();
+    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already").help_in(&[("build", "Push over a tag that has other content"), ("push", "Push over a tag that has other content")]).group(JOB).common();
     REBUILD_TASK = Setting::new("rebuild-task", "REBUILD", "", "Build although the index has the image already, unless this task itself has made it; `decide --rebuild` sets it").group(JOB);
     NEEDED_UNTIL = Setting::new("needed-until", "NEEDED_UNTIL", "TIME", "Take an image of the index only if it lasts until then, RFC 3339; `decide --renew-within` sets it [default: the task's deadline]").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
@@ -197,7 +213,7 @@ settings! {
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
     INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "Hash used in the index route and the tag [default: HASH]").group(ARTIFACT);
 
-    ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT).example("https://example.com").common();
+    ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment").help_in(&[("run", ALSO_AN_ARGUMENT), ("replay", ALSO_AN_ARGUMENT), ("build", ALSO_AN_ARGUMENT)]).group(DEPLOYMENT).example("https://example.com").common();
     PROXY_URL = Setting::new("proxy-url", "TASKCLUSTER_PROXY_URL", "URL", "taskcluster-proxy; API calls go there, unsigned").group(DEPLOYMENT).example("http://taskcluster");
     CLIENT_ID = Setting::new("client-id", "TASKCLUSTER_CLIENT_ID", "ID", "Client that signs API calls where there is no proxy").group(DEPLOYMENT).example("client");
     ACCESS_TOKEN = Setting::new("access-token", "TASKCLUSTER_ACCESS_TOKEN", "TOKEN", "Its access token").group(DEPLOYMENT).secret().example("token");
@@ -209,7 +225,7 @@ settings! {
     ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker, podman, or managed (a Podman that is started for the job)").default("auto").group(ENGINE_GROUP).common();
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: that of the current docker context, or the first that answers]").group(ENGINE_GROUP).example("unix:///var/run/docker.sock");
     DOCKER_CONTEXT = Setting::new("docker-context", "DOCKER_CONTEXT", "NAME", "The docker context whose engine builds, where DOCKER_HOST is not set; default takes none [default: docker's current one]").group(ENGINE_GROUP);
-    DOCKER_TLS_VERIFY = Setting::new("docker-tls-verify", "DOCKER_TLS_VERIFY", "", "Speak TLS with the engine of DOCKER_HOST, and verify its certificate; in the variable any value says so").group(ENGINE_GROUP);
+    DOCKER_TLS_VERIFY = Setting::new("docker-tls-verify", "DOCKER_TLS_VERIFY", "", "Speak TLS with the engine of DOCKER_HOST, and verify its certificate; the variable turns it on whatever its value").group(ENGINE_GROUP);
     DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The directory with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP).example("/certs");
     DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The directory of docker's own configuration: contexts, credentials for registries, proxies for RUN steps [default: ~/.docker]").group(ENGINE_GROUP);
     REGISTRY_AUTH_FILE = Setting::new("registry-auth-file", "REGISTRY_AUTH_FILE", "FILE", "Credentials for registries, as `podman login` and `skopeo login` write them; they come before those of docker's configuration").group(ENGINE_GROUP);
@@ -229,8 +245,8 @@ settings! {
     LIST = Setting::new("list", "IMAGE_WORKER_LIST", "", "Print instead what goes into the context: mode, size, name, and the file that it is made from").group(OUTPUT_GROUP).common();
     LIMIT = Setting::new("limit", "IMAGE_WORKER_LIMIT", "N", "The most pushes to list").default("20").group(OUTPUT_GROUP).common();
     SINCE = Setting::new("since", "IMAGE_WORKER_SINCE", "DATE", "List no earlier pushes: YYYY-MM-DD in UTC, or a time").group(OUTPUT_GROUP).common();
-    HTML = Setting::new("html", "IMAGE_WORKER_HTML", "FILE", "Also write a page for a browser, with drawings; it loads nothing").group(OUTPUT_GROUP).common();
-    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP).common();
+    HTML = Setting::new("html", "IMAGE_WORKER_HTML", "FILE", "Also write a page for a browser, with charts; it needs no network").group(OUTPUT_GROUP).common();
+    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write").help_in(&[("context", "The file to write: the context, a .tar.gz"), ("hash", "The file to write: the hash"), ("decide", "The file to write: the graph")]).group(OUTPUT_GROUP).common();
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
 
