@@ -17,7 +17,7 @@ const BASE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/raw/main/");
 /// What others refer to; no answer is like it.
 const COMMON: &str = "common";
 /// Their answers are text, with --json too.
-const TEXTS: [&str; 2] = ["completions", "man"];
+const TEXTS: [&str; 3] = ["completions", "man", "shell"];
 /// Their objects have properties that others give them: those of a task graph's writer, fields of a log line.
 const OPEN: [&str; 2] = ["task-graph", "log-line"];
 

@@ -100,20 +100,7 @@ impl CommandError {
             Self::Storage(StorageProblem::Damaged(_)) => INFRA,
             Self::Write { source, .. } => write_code(source),
             Self::Archive(_) | Self::InsufficientSpace(_) | Self::Console(_) => INFRA,
-            Self::Publish(error) => match error {
-                PublishError::Call(error) => call_code(error),
-                PublishError::Lookup(error) => lookup_code(error),
-                PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
-                PublishError::InUse { .. } | PublishError::NoDirectory { .. } => USAGE,
-                PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
-                // Retries would end long before the index recovers.
-                PublishError::KeptByExpired { .. } => REFUSED,
-                PublishError::NotIndexed { .. } => INFRA,
-                PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => INFRA,
-                PublishError::ReadBack { .. } | PublishError::StorageChanged => INFRA,
-                PublishError::Directory { .. } | PublishError::Archive(_) => INFRA,
-            },
+            Self::Publish(error) => publish_code(error),
             Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
             Self::Transfer(error) => transfer_code(error),
@@ -271,6 +258,23 @@ fn transfer_code(error: &TransferError) -> u8 {
         TransferError::Stalled { .. } | TransferError::NoLength { .. } => INFRA,
         TransferError::File { .. } | TransferError::Write { .. } => INFRA,
         TransferError::Packed { .. } | TransferError::Setup(_) => INFRA,
+    }
+}
+
+fn publish_code(error: &PublishError) -> u8 {
+    match error {
+        PublishError::Call(error) => call_code(error),
+        PublishError::Lookup(error) => lookup_code(error),
+        PublishError::Transfer(error) => transfer_code(error),
+        PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
+        PublishError::InUse { .. } | PublishError::NoDirectory { .. } => USAGE,
+        PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
+        // Retries would end long before the index recovers.
+        PublishError::KeptByExpired { .. } => REFUSED,
+        PublishError::NotIndexed { .. } => INFRA,
+        PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => INFRA,
+        PublishError::ReadBack { .. } | PublishError::StorageChanged => INFRA,
+        PublishError::Directory { .. } | PublishError::Archive(_) => INFRA,
     }
 }
 
