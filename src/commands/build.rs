@@ -22,6 +22,7 @@ Builds image directories on this machine, each from exactly the context that a t
 their tags and context hashes. An image with a VERSION becomes REGISTRY/NAME:VERSION, any other NAME:latest.
 Where a Dockerfile says `FROM $DOCKER_IMAGE_PARENT`, the parent's local tag is put in. An executable NAME/build.sh is
 run instead, with `-t TAG`.
+
 --all and --changed imply --with-parents. Images that do not need each other are built at once, as many as --jobs says.";
 
 pub(super) const SETTINGS: &[SettingGroup] = &[

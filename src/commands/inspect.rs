@@ -20,8 +20,10 @@ const HELP: &str = "\
 Shows what is in an image: its configuration; each layer with the step that made it, its size and its files; the largest files
 and directories; how many packages there are; and wasted bytes, which later layers overwrite or delete, and which every worker
 downloads all the same. Values of environment variables are not shown.
+
 An argument that is a file is an image archive; any other names an image of this checkout, which is found by its hash. An image
 of a task is downloaded into a temporary file, and verified as `load` does it.
+
 --html writes one page that needs no network and no other file.";
 
 // Here --index is a route; the route prefix has only its variable and its key.

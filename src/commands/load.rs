@@ -9,9 +9,11 @@ use crate::job::container::{ContainerCommand, PreparedContainer};
 
 const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
-What is verified: the file's sha256, where the index has it; and always each layer, by the image's own configuration. It
-gets the name of --tag; else NAME:latest; else, without a NAME, the archive's only name, or one that is made up. The answer is
-that name.
+
+What is verified: the file's sha256, where the index has it; and always each layer, by the image's own configuration.
+The image gets the name of --tag; else NAME:latest; else, without a NAME, the archive's only name, or one that is
+made up. The answer is that name.
+
 With --run a container of it follows, with this terminal, and is removed at its end; the exit code is that of its command:
     image-worker load NAME --run -- make check
 --task takes a task's environment and command, and its image where none is given.";
