@@ -160,15 +160,15 @@ fn value(input: &mut Input) -> OsString {
 
 fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<Config, ConfigError> {
     let environment = |name: &str| variables.get(name).cloned();
-    let sources = SettingLayers::new(flags, &environment)?;
-    let around = ProcessEnvironment {
-        environment: &environment,
+    let settings = SettingLayers::new(flags, &environment)?;
+    let environment = ProcessEnvironment {
+        variable: &environment,
         // Later than the time that a reproducible image takes for itself.
         now: "2020-01-01T00:00:00Z".parse().unwrap(),
         directory: "/nowhere".into(),
         temporary: "/tmp".into(),
     };
-    Config::read(&sources, &around)
+    Config::read(&settings, &environment)
 }
 
 /// An error names the flag, the variable, or the file and its place in it; it has no secret and stays on its line.

@@ -213,10 +213,10 @@ fn read_back(environment: &Environment, flags: BTreeMap<&'static str, String>) -
         let by_the_worker = BY_THE_WORKER.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         environment.get(name).map(String::as_str).or(by_the_worker).map(OsString::from)
     };
-    let sources = SettingLayers::new(flags, &look_up).unwrap();
+    let settings = SettingLayers::new(flags, &look_up).unwrap();
     let (directory, temporary) = (directory(), std::env::temp_dir());
-    let around = ProcessEnvironment { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
-    let config = Config::read(&sources, &around).unwrap();
+    let environment = ProcessEnvironment { variable: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
+    let config = Config::read(&settings, &environment).unwrap();
     (config, read_variables.into_inner())
 }
 
@@ -429,10 +429,10 @@ fn the_example_file_shows_the_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, uncommented()).unwrap();
     let flags = [("config", file.path().to_str().unwrap().to_owned())].into();
-    let sources = SettingLayers::new(flags, &|_| None).unwrap();
+    let settings = SettingLayers::new(flags, &|_| None).unwrap();
     let mut shown = 0;
     for setting in settings::ALL {
-        let Some(given) = sources.get(setting).unwrap().filter(|_| **setting != settings::CONFIG) else { continue };
+        let Some(given) = settings.get(setting).unwrap().filter(|_| **setting != settings::CONFIG) else { continue };
         let default = setting.default.or(setting.is_switch().then_some("false"));
         let same = default.is_none_or(|default| default == given.text);
         assert!(same, "image-worker.toml shows {} = {}, but the default is {default:?}", setting.name, given.text);

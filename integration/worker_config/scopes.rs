@@ -121,7 +121,10 @@ fn every_subcommand_that_takes_a_deployment_is_listed() {
     let both: Vec<_> = commands.intersection(&same).collect();
     assert!(both.is_empty(), "worker-config/scopes.yml: {both:?} are in `same-calls` and in `commands`");
     let others: BTreeSet<_> = scopes.same_calls.into_values().flatten().collect();
-    assert!(others.is_subset(&commands), "worker-config/scopes.yml: `same-calls` names {others:?}, not all in `commands`");
+    assert!(
+        others.is_subset(&commands),
+        "worker-config/scopes.yml: `same-calls` names {others:?}, not all in `commands`"
+    );
     let listed: BTreeSet<_> = commands.union(&same).cloned().collect();
     assert_eq!(
         listed, takes,

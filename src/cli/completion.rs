@@ -94,8 +94,8 @@ fn image(typed: &OsStr, paths: &PathCompleter) -> Vec<CompletionCandidate> {
 fn images() -> Vec<CompletionCandidate> {
     let environment = |name: &str| std::env::var_os(name);
     let find = || {
-        let sources = SettingLayers::new(BTreeMap::new(), &environment).ok()?;
-        let place = ImagesDir::find(&sources, &std::env::current_dir().ok()?).ok()??;
+        let settings = SettingLayers::new(BTreeMap::new(), &environment).ok()?;
+        let place = ImagesDir::find(&settings, &std::env::current_dir().ok()?).ok()??;
         Tree::open(&place).ok()
     };
     find().iter().flat_map(Tree::names).map(|name| CompletionCandidate::new(name.as_str())).collect()
@@ -104,9 +104,9 @@ fn images() -> Vec<CompletionCandidate> {
 /// The configured projects.
 fn projects() -> Vec<CompletionCandidate> {
     let environment = |name: &str| std::env::var_os(name);
-    let Ok(sources) = SettingLayers::new(BTreeMap::new(), &environment) else { return Vec::new() };
+    let Ok(settings) = SettingLayers::new(BTreeMap::new(), &environment) else { return Vec::new() };
     let of = |setting: &'static settings::Setting| {
-        let given = sources.get(setting).ok().flatten().map(|given| given.text);
+        let given = settings.get(setting).ok().flatten().map(|given| given.text);
         given.or(setting.default.map(str::to_owned))
     };
     let mut projects: Vec<_> = [of(&settings::PROJECT), of(&settings::CENTRAL)].into_iter().flatten().collect();

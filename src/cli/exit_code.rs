@@ -232,7 +232,7 @@ fn registry_code(error: &RegistryError) -> u8 {
 }
 
 fn call_code(error: &CallError) -> u8 {
-    match error.fault {
+    match error.kind {
         CallErrorKind::Server | CallErrorKind::Network | CallErrorKind::Protocol => INFRA,
         CallErrorKind::Gone | CallErrorKind::Refused | CallErrorKind::Conflict | CallErrorKind::Invalid => REFUSED,
     }

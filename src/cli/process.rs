@@ -62,19 +62,19 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
     // A plain report prints errors in the settings of the report itself.
     let (format, verbose, progress) = (LogFormat::Text, false, ProgressMode::Auto);
     let plain = LogOptions { format, verbose, progress, can_redraw, color };
-    let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
-        Ok(sources) => sources,
+    let settings = match SettingLayers::new(invocation.flags.clone(), &environment) {
+        Ok(settings) => settings,
         Err(error) => return failed(&Report::install(plain), form, &error.into()),
     };
-    hide_secrets(&sources, &environment);
-    let (report, form) = match log_options(&sources, plain) {
+    hide_secrets(&settings, &environment);
+    let (report, form) = match log_options(&settings, plain) {
         // The configuration file can have the format too.
         Ok(options) if options.format == LogFormat::Json => (Report::install(options), FailureForm::Json),
         Ok(options) => (Report::install(options), form),
         Err(error) => return failed(&Report::install(plain), form, &error.into()),
     };
-    let context = match sources.switch(&settings::JSON) {
-        Ok(json) => context(&sources, json, &report),
+    let context = match settings.switch(&settings::JSON) {
+        Ok(json) => context(&settings, json, &report),
         Err(error) => return failed(&report, form, &error.into()),
     };
     let outcome = invocation.subcommand.run(&context);
@@ -83,7 +83,7 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
         Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::from(answer.exit_code),
             // The job is done; repeating it would not help.
-            Err(error) if answer.is_of_something_published => {
+            Err(error) if answer.is_published => {
                 tracing::warn!("{}", ErrorChain(&error));
                 ExitCode::SUCCESS
             }
@@ -103,8 +103,8 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
 fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) -> CommandContext<'a> {
     CommandContext {
         settings,
-        surroundings: ProcessEnvironment {
-            environment: &|name| std::env::var_os(name),
+        environment: ProcessEnvironment {
+            variable: &|name| std::env::var_os(name),
             now: jiff::Timestamp::now(),
             directory: std::env::current_dir().unwrap_or_default(),
             temporary: std::env::temp_dir(),
@@ -193,27 +193,27 @@ fn usage(error: &clap::Error, form: FailureForm) -> ExitCode {
 }
 
 /// Hides the secrets in the settings, and the passwords of proxies, which the HTTP clients read themselves.
-fn hide_secrets(sources: &SettingLayers, environment: &dyn Fn(&str) -> Option<OsString>) {
+fn hide_secrets(settings: &SettingLayers, environment: &dyn Fn(&str) -> Option<OsString>) {
     for setting in settings::ALL {
         // Whatever needs an unreadable setting reports the error.
-        let Ok(Some(given)) = sources.get(setting) else { continue };
+        let Ok(Some(given)) = settings.get(setting) else { continue };
         if setting.secret {
             secrets::add(&given.text);
         }
         secrets::add_urls_in(&given.text);
     }
-    secrets::add_args(&config::dockerfile_args(sources).unwrap_or_default());
+    secrets::add_args(&config::dockerfile_args(settings).unwrap_or_default());
     for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
         let values = [environment(proxy), environment(&proxy.to_uppercase())];
         values.iter().flatten().for_each(|value| secrets::add_urls_in(&value.to_string_lossy()));
     }
 }
 
-fn log_options(sources: &SettingLayers, plain: LogOptions) -> Result<LogOptions, ConfigError> {
+fn log_options(settings: &SettingLayers, plain: LogOptions) -> Result<LogOptions, ConfigError> {
     Ok(LogOptions {
-        format: sources.parse_or_default(&settings::LOG_FORMAT)?,
-        verbose: sources.switch(&settings::VERBOSE)?,
-        progress: sources.parse_or_default(&settings::PROGRESS)?,
+        format: settings.parse_or_default(&settings::LOG_FORMAT)?,
+        verbose: settings.switch(&settings::VERBOSE)?,
+        progress: settings.parse_or_default(&settings::PROGRESS)?,
         ..plain
     })
 }

@@ -32,7 +32,7 @@ impl ImageArgument {
     /// The image that the path or name selects.
     pub(super) fn named(&self, context: &CommandContext) -> Result<NamedImage, ConfigError> {
         let scheme = context.settings.parse_or_default(&settings::SCHEME)?;
-        NamedImage::read(context.settings, &context.surroundings, &self.image, &self.build_args.args, scheme)
+        NamedImage::read(context.settings, &context.environment, &self.image, &self.build_args.args, scheme)
     }
 }
 

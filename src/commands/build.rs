@@ -72,7 +72,7 @@ struct Which {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let mut config = BuildConfig::read(context.settings, &context.surroundings)?;
+        let mut config = BuildConfig::read(context.settings, &context.environment)?;
         config.with_parents |= self.which.all || self.which.changed;
         let (names, images) = context.until_stopped(async |stop| {
             let names = self.images(&config, context, stop).await?;
@@ -101,7 +101,7 @@ impl Args {
             return Ok(Tree::open(&config.place)?.own_names());
         }
         if !self.which.changed {
-            return image_names(&self.which.names, &config.place, &context.surroundings.directory);
+            return image_names(&self.which.names, &config.place, &context.environment.directory);
         }
         let (place, scheme, since) = (config.place.clone(), config.scheme, self.since.clone());
         let work_dir = config.work_dir.clone();

@@ -49,7 +49,7 @@ impl Args {
                 }
             }
             Some(other) => {
-                let comparison = compare(&self.file, other, &context.surroundings.temporary)?;
+                let comparison = compare(&self.file, other, &context.environment.temporary)?;
                 let answer = context.answer(&comparison, &comparison.to_string())?;
                 let (file, other) = (self.file.display(), other.display());
                 let what = || format!("{file} and {other} are not the same image: {}", comparison.summary());

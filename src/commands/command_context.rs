@@ -18,7 +18,7 @@ pub struct CommandContext<'a> {
     /// The settings, from flags, environment and file.
     pub settings: &'a SettingLayers<'a>,
     /// The time and the place of this run.
-    pub surroundings: ProcessEnvironment<'a>,
+    pub environment: ProcessEnvironment<'a>,
     /// Whether the answer is JSON.
     pub json: bool,
     /// Where the log goes.
@@ -40,7 +40,7 @@ pub struct Answer {
     pub text: String,
     /// Whether it only reports something that others can see already: then the subcommand has succeeded even if nobody reads
     /// this.
-    pub is_of_something_published: bool,
+    pub is_published: bool,
     /// The exit code: that of a container in the foreground, else 0.
     pub exit_code: u8,
 }
@@ -49,13 +49,13 @@ impl Answer {
     /// An answer that is the whole purpose of the subcommand.
     #[must_use]
     pub fn of(text: String) -> Self {
-        Self { text, is_of_something_published: false, exit_code: 0 }
+        Self { text, is_published: false, exit_code: 0 }
     }
 
     /// The same answer, of something that is published.
     #[must_use]
     pub fn of_something_published(self) -> Self {
-        Self { is_of_something_published: true, ..self }
+        Self { is_published: true, ..self }
     }
 }
 

@@ -88,7 +88,7 @@ impl LoadArgs {
             let why = "no image is named: give NAME, --task-id, --index, --file or --local, or a task whose image it is, --task";
             return Err(ConfigError::Combination(why.to_owned()));
         }
-        ContainerConfig::read(context.settings, &context.surroundings, source.as_ref(), container.task.as_ref())
+        ContainerConfig::read(context.settings, &context.environment, source.as_ref(), container.task.as_ref())
     }
 }
 
@@ -106,12 +106,12 @@ impl ContainerArgs {
         context: &CommandContext<'_>,
         stop: &Shutdown,
     ) -> Result<Answer, CommandError> {
-        let directory = &context.surroundings.directory;
+        let directory = &context.environment.directory;
         let volumes = self.volumes.iter().map(|volume| absolute(volume, directory)).collect();
         let changes = ContainerChanges { volumes, env: self.env.into_iter().collect(), user: self.user };
         let console = (context.console)();
         let spec = container.spec(command, changes, console.is_terminal).await?;
-        let name = format!("image-worker-run-{}", unique(context.surroundings.now));
+        let name = format!("image-worker-run-{}", unique(context.environment.now));
         let exit_code = foreground::run(&container.engine, &name, &spec, console, stop).await?;
         Ok(Answer { exit_code, ..Answer::of(String::new()) })
     }

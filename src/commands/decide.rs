@@ -74,8 +74,8 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         // A graph that is not there is named before the settings that it would need.
         let document = NamedText::read(&self.graph)?;
-        let config = DecideConfig::read(context.settings, &self.values, &context.surroundings)?;
-        let directory = &context.surroundings.directory;
+        let config = DecideConfig::read(context.settings, &self.values, &context.environment)?;
+        let directory = &context.environment.directory;
         let decided = context.until_stopped(async |stop| decide(config, document, directory, stop).await)?;
         let lines = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task));
         Ok(Answer::of(match &decided.graph {

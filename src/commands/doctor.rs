@@ -36,11 +36,11 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let (settings, surroundings) = (context.settings, &context.surroundings);
-        let config = DoctorConfig::read(settings, surroundings, self.task);
+        let (settings, environment) = (context.settings, &context.environment);
+        let config = DoctorConfig::read(settings, environment, self.task);
         let examination = context.until_stopped(async |stop| {
             let examining =
-                async { Ok::<_, CommandError>(examine(config, self.image.as_deref(), settings, surroundings).await) };
+                async { Ok::<_, CommandError>(examine(config, self.image.as_deref(), settings, environment).await) };
             stop.run_stage("looking for problems", examining).await
         })?;
         let answer = context.answer(&examination, &examination.to_string())?;

@@ -61,7 +61,7 @@ impl Args {
         if !is_path(&self.image) {
             return Ok(self.image.parse()?);
         }
-        let directory = &context.surroundings.directory;
+        let directory = &context.environment.directory;
         let place = ImagesDir::read(context.settings, directory)?;
         let names = image_names(std::slice::from_ref(&self.image), &place, directory)?;
         names.into_iter().next().ok_or_else(|| CommandError::Bug(format!("{} has no name", self.image)))

@@ -32,7 +32,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let config = InitConfig::read(context.settings, &context.surroundings)?;
+        let config = InitConfig::read(context.settings, &context.environment)?;
         let image = context.until_stopped(async |stop| init::init(&config, &self.name, &self.from, stop).await)?;
         for file in &image.files {
             info!("wrote {}", file.display());

@@ -68,7 +68,7 @@ impl Args {
         if let Some(html) = html {
             let mut page = ReportPage::of(self.source.title(&survey.inventory), survey);
             page.provenance = self.source.origin();
-            page.write(&context.surroundings.directory.join(&html)).map_err(|error| match error {
+            page.write(&context.environment.directory.join(&html)).map_err(|error| match error {
                 PageError::Write(source) => CommandError::Write { path: html, source },
                 error @ PageError::TooLarge(_) => CommandError::Diagnostics { what: error.to_string(), hint: "" },
             })?;
@@ -87,12 +87,12 @@ impl Source {
             return wanted(context, &ImageSource::Route(route.clone()));
         }
         if let Some(image) = &self.image {
-            return local(context, image, &context.surroundings.temporary);
+            return local(context, image, &context.environment.temporary);
         }
         let typed = self.file.as_ref().ok_or_else(|| CommandError::Bug("no image is named".to_owned()))?;
-        let path = context.surroundings.directory.join(typed);
+        let path = context.environment.directory.join(typed);
         if path.exists() && !path.is_dir() {
-            return unpack::archive(typed, &context.surroundings.temporary);
+            return unpack::archive(typed, &context.environment.temporary);
         }
         let typed = typed.to_string_lossy().into_owned();
         wanted(context, &ImageSource::Named(typed.clone())).map_err(|error| match error {
@@ -123,13 +123,13 @@ impl Source {
 }
 
 fn wanted(context: &CommandContext, source: &ImageSource) -> Result<UnpackedImage, CommandError> {
-    let image = WantedImage::read(context.settings, &context.surroundings, source)?;
-    let directory = &context.surroundings.temporary;
+    let image = WantedImage::read(context.settings, &context.environment, source)?;
+    let directory = &context.environment.temporary;
     context.until_stopped(async |stop| unpack::wanted(image, directory, stop, context.report).await)
 }
 
 fn local(context: &CommandContext, image: &str, directory: &Path) -> Result<UnpackedImage, CommandError> {
-    let config = EngineConfig::read_lasting(context.settings, &context.surroundings)?;
+    let config = EngineConfig::read_lasting(context.settings, &context.environment)?;
     context.until_stopped(async |stop| {
         let engine = stop.run_stage("looking for an engine", Engine::connect(&config)).await?;
         stop.run_stage("unpacking the image", unpack::local(&engine, image, directory, context.report)).await

@@ -49,11 +49,11 @@ impl Args {
             let hint = "name one, <NAME|PATH>, or list what expires, with --expires-within 14d";
             return Err(ConfigError::Argument { what: "no image is named".to_owned(), hint }.into());
         }
-        let config = LookupConfig::read(context.settings, &context.surroundings)?;
+        let config = LookupConfig::read(context.settings, &context.environment)?;
         let images = if self.typed.is_empty() {
             TreeImages::read(&config.place)?
         } else {
-            let names = image_names(&self.typed, &config.place, &context.surroundings.directory)?;
+            let names = image_names(&self.typed, &config.place, &context.environment.directory)?;
             TreeImages { names, versioned: BTreeSet::new() }
         };
         match within {

@@ -26,8 +26,8 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let config = PushConfig::read(context.settings, &context.surroundings)?;
-        let names = image_names(&[self.name], &config.place, &context.surroundings.directory)?;
+        let config = PushConfig::read(context.settings, &context.environment)?;
+        let names = image_names(&[self.name], &config.place, &context.environment.directory)?;
         let [name] = names.as_slice() else { return Err(CommandError::Bug(format!("{names:?} is not one image"))) };
         let pushed = context.until_stopped(async |stop| push::push(config, name, stop, context.report).await)?;
         Ok(context.answer(&pushed, &pushed.digest)?.of_something_published())

@@ -43,8 +43,8 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let outcome = context.block_on(async {
             let stop = shutdown(context)?;
-            let sources = context.settings.of_deployment(&self.task)?;
-            replay(&self.task.task_id, &sources, &context.surroundings, &stop, context.report).await
+            let settings = context.settings.of_deployment(&self.task)?;
+            replay(&self.task.task_id, &settings, &context.environment, &stop, context.report).await
         })?;
         answer(&outcome, context)
     }
@@ -53,22 +53,22 @@ impl Args {
 /// Runs the job of `task`.
 async fn replay(
     task: &TaskId,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
+    settings: &SettingLayers<'_>,
+    environment: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, CommandError> {
-    let replay = Replay::read(sources)?;
+    let replay = Replay::read(settings)?;
     let services = Services::new(&replay.deployment)?;
     let mut job = stop.run_stage("fetching the task's definition", job(&services, &replay.deployment, task)).await?;
-    job.is_of_an_image(&sources.of(&job))?;
-    settle(&mut job, &replay, sources, around)?;
+    job.is_of_an_image(&settings.of(&job))?;
+    settle(&mut job, &replay, settings, environment)?;
     if replay.publish {
-        stop.run_stage("looking at the task's run", publish_as(&mut job, &services, sources)).await?;
+        stop.run_stage("looking at the task's run", publish_as(&mut job, &services, settings)).await?;
     }
-    let mut config = Config::read(&sources.of(&job), around)?;
+    let mut config = Config::read(&settings.of(&job), environment)?;
     info!("replaying task {task}, {}", if replay.publish { "to publish" } else { "which publishes nothing" });
-    if sources.get(&settings::CONTEXT)?.is_some() && !replay.publish {
+    if settings.get(&settings::CONTEXT)?.is_some() && !replay.publish {
         stop.run_stage("comparing the context's hash", compare(&mut config, report)).await?;
     }
     let artifact = match &config.plan.context.source {
@@ -77,7 +77,7 @@ async fn replay(
     };
     match (image_task::run(config, stop, report).await, artifact) {
         (Err(CommandError::Fetch(gone @ FetchError::Gone { .. })), Some((task_id, name))) => {
-            let whereabouts = ArtifactStatus::of(&services, &task_id, &name, around.now);
+            let whereabouts = ArtifactStatus::of(&services, &task_id, &name, environment.now);
             let whereabouts = stop.run_stage("asking when the context expired", whereabouts).await?;
             if matches!(whereabouts, ArtifactStatus::There { .. }) {
                 // The queue has it, and the storage does not: nothing to add.
@@ -94,11 +94,11 @@ async fn replay(
 fn settle(
     job: &mut Job,
     replay: &Replay,
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
 ) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
-    if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
+    if settings.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
         // The artifact's name, which means nothing for another context.
         job.unset(&settings::CONTEXT_PATH);
     }
@@ -106,7 +106,7 @@ fn settle(
         return Ok(());
     }
     let expires = job.get(&settings::ARTIFACT_EXPIRES).and_then(|given| given.parse::<jiff::Timestamp>().ok());
-    if let Some(expires) = expires.filter(|expires| *expires <= around.now) {
+    if let Some(expires) = expires.filter(|expires| *expires <= environment.now) {
         info!("the task's ARTIFACT_EXPIRES is past ({expires}): ignoring it");
         job.unset(&settings::ARTIFACT_EXPIRES);
     }
@@ -114,8 +114,8 @@ fn settle(
 }
 
 /// The task that the image's artifact is created for: the task that this program runs in, else the replayed one while it runs.
-async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<'_>) -> Result<(), CommandError> {
-    let here = (sources.get(&settings::TASK_ID)?, sources.get(&settings::RUN_ID)?);
+async fn publish_as(job: &mut Job, services: &Services, settings: &SettingLayers<'_>) -> Result<(), CommandError> {
+    let here = (settings.get(&settings::TASK_ID)?, settings.get(&settings::RUN_ID)?);
     if let (Some(task), Some(run)) = here {
         job.set(&settings::TASK_ID, task.text);
         job.set(&settings::RUN_ID, run.text);

@@ -153,9 +153,9 @@ struct Candidate {
 impl Candidate {
     /// Looks at a task, and says how it stands.
     fn look(task: &TaskRef, context: &CommandContext) -> Result<Self, CommandError> {
-        let sources = context.settings.of_deployment(task)?;
-        let config = Rerun::read(&sources)?;
-        let looking = rerun_facts::look(&task.task_id, &config.deployment, &sources, &context.surroundings);
+        let settings = context.settings.of_deployment(task)?;
+        let config = Rerun::read(&settings)?;
+        let looking = rerun_facts::look(&task.task_id, &config.deployment, &settings, &context.environment);
         // A signal cannot interrupt anything important here.
         let assessment = context.block_on(looking)?;
         assessment.log();

@@ -34,13 +34,13 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let CommandContext { settings, surroundings, report, .. } = context;
-        let image = DryRun::read(settings, surroundings, self.image.as_deref(), &self.build_args.args)?;
+        let CommandContext { settings, environment, report, .. } = context;
+        let image = DryRun::read(settings, environment, self.image.as_deref(), &self.build_args.args)?;
         let outcome = if let Some(image) = image {
-            context.block_on(async { dry_run(image, settings, surroundings, &shutdown(context)?, report).await })?
+            context.block_on(async { dry_run(image, settings, environment, &shutdown(context)?, report).await })?
         } else {
             // First, because it names all that is wrong; the time limit alone would be one of several.
-            let config = Config::read(settings, surroundings)?;
+            let config = Config::read(settings, environment)?;
             context.block_on(async { image_task::run(config, &shutdown(context)?, report).await })?
         };
         answer(&outcome, context)

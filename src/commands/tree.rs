@@ -24,7 +24,7 @@ pub struct Args {}
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let Self {} = self;
-        let config = TreeConfig::read(context.settings, &context.surroundings)?;
+        let config = TreeConfig::read(context.settings, &context.environment)?;
         let survey = Tree::open(&config.place)?.lint(config.scheme);
         let answer = match config.form {
             TreeForm::Drawing => survey.to_string(),

@@ -42,13 +42,13 @@ impl Args {
             Compared::Checkout(_, task) => [task.as_ref(), None],
             Compared::Builds(one, other) => [Some(one), Some(other)],
         };
-        let mut sources = context.settings.clone();
+        let mut settings = context.settings.clone();
         for task in tasks.into_iter().flatten() {
-            sources = sources.of_deployment(task)?;
+            settings = settings.of_deployment(task)?;
         }
-        let config = WhyConfig::read(&sources, &context.surroundings)?;
+        let config = WhyConfig::read(&settings, &context.environment)?;
         let explanation =
-            context.until_stopped(async |stop| why::why(&config, compared, &sources, context.report, stop).await)?;
+            context.until_stopped(async |stop| why::why(&config, compared, &settings, context.report, stop).await)?;
         context.answer(&explanation, &explanation.to_string())
     }
 
@@ -64,7 +64,7 @@ impl Args {
         let args = &self.arguments.args;
         // The scheme is that of the build.
         let scheme = HashScheme::default();
-        let named = NamedImage::read(context.settings, &context.surroundings, &typed, args, scheme)?;
+        let named = NamedImage::read(context.settings, &context.environment, &typed, args, scheme)?;
         Ok(Compared::Checkout(Box::new(named), self.task))
     }
 }

@@ -17,32 +17,32 @@ pub(super) enum Credentials {
 }
 
 /// The configured deployment, if there is one.
-pub(super) fn optional(sources: &SettingLayers, credentials: Credentials) -> Result<Option<Deployment>, ConfigError> {
-    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else { return Ok(None) };
-    let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
+pub(super) fn optional(settings: &SettingLayers, credentials: Credentials) -> Result<Option<Deployment>, ConfigError> {
+    let Some(root_url) = settings.parse::<HttpUrl>(&settings::ROOT_URL)? else { return Ok(None) };
+    let access = match settings.parse::<HttpUrl>(&settings::PROXY_URL)? {
         Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, credentials)?,
+        None => hawk(settings, credentials)?,
     };
-    Ok(Some(Deployment { root_url, access, retry: retry::read(sources)? }))
+    Ok(Some(Deployment { root_url, access, retry: retry::read(settings)? }))
 }
 
 /// The configured deployment, which must be there.
-pub(super) fn required(sources: &SettingLayers, credentials: Credentials) -> Result<Deployment, ConfigError> {
-    optional(sources, credentials)?.ok_or(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
+pub(super) fn required(settings: &SettingLayers, credentials: Credentials) -> Result<Deployment, ConfigError> {
+    optional(settings, credentials)?.ok_or(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
 }
 
-fn hawk(sources: &SettingLayers, credentials: Credentials) -> Result<Access, ConfigError> {
-    let text = |setting: &'static Setting| sources.parse::<String>(setting);
+fn hawk(settings: &SettingLayers, credentials: Credentials) -> Result<Access, ConfigError> {
+    let text = |setting: &'static Setting| settings.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
             // A value that no header can carry would fail at the first call, with the header in the error's text.
             for setting in [&settings::CLIENT_ID, &settings::ACCESS_TOKEN] {
                 let sendable = |given: &SettingValue| given.text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
-                if let Some(given) = sources.get(setting)?.filter(|given| !sendable(given)) {
+                if let Some(given) = settings.get(setting)?.filter(|given| !sendable(given)) {
                     return Err(given.wrong("has a blank, a quote, or a character that is not ASCII"));
                 }
             }
-            let certificate = sources.get(&settings::CERTIFICATE)?;
+            let certificate = settings.get(&settings::CERTIFICATE)?;
             if let Some(given) = &certificate
                 && serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&given.text).is_err()
             {

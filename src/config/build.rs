@@ -53,36 +53,36 @@ pub enum Tags {
 
 impl BuildConfig {
     /// Reads the configuration of `build`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let mut build = super::builder::read(sources, around, BTreeMap::new())?;
-        if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let mut build = super::builder::read(settings, environment, BTreeMap::new())?;
+        if let Some(root_url) = settings.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
         }
-        if let (Some(given), Some(id)) = (sources.get(&settings::SECRET)?, build.secrets.of_taskcluster()) {
+        if let (Some(given), Some(id)) = (settings.get(&settings::SECRET)?, build.secrets.of_taskcluster()) {
             return Err(given.wrong(format!(
                 "{id} is Taskcluster's, and `build` has no deployment: give it in a file, id={id},src=FILE"
             )));
         }
-        let place = ImagesDir::read(sources, &around.directory)?;
-        let scheme = sources.parse_or_default(&settings::SCHEME)?;
-        let index = match sources.parse(&settings::PARENT)? {
-            Some(ParentFrom::Index) => Some(LookupConfig::of(sources, around, place.clone(), scheme)?),
+        let place = ImagesDir::read(settings, &environment.directory)?;
+        let scheme = settings.parse_or_default(&settings::SCHEME)?;
+        let index = match settings.parse(&settings::PARENT)? {
+            Some(ParentFrom::Index) => Some(LookupConfig::of(settings, environment, place.clone(), scheme)?),
             Some(ParentFrom::Build) | None => None,
         };
         Ok(Self {
             place,
             scheme,
             build,
-            deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
+            deny_secret_args: settings.switch(&settings::DENY_SECRET_ARGS)?,
             tags: Tags::Tree,
             index,
-            with_parents: sources.switch(&settings::WITH_PARENTS)?,
-            no_cache: sources.switch(&settings::NO_CACHE)?,
-            jobs: sources.parse_or_default(&settings::JOBS)?,
-            push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
-            engine: EngineConfig::read_lasting(sources, around)?,
-            work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
-            directory: around.directory.clone(),
+            with_parents: settings.switch(&settings::WITH_PARENTS)?,
+            no_cache: settings.switch(&settings::NO_CACHE)?,
+            jobs: settings.parse_or_default(&settings::JOBS)?,
+            push: settings.switch(&settings::PUSH)?.then(|| Pushing::read(settings, environment)).transpose()?,
+            engine: EngineConfig::read_lasting(settings, environment)?,
+            work_dir: settings.parse(&settings::WORK_DIR)?.unwrap_or_else(|| environment.temporary.clone()),
+            directory: environment.directory.clone(),
         })
     }
 

@@ -6,9 +6,9 @@ use crate::dockerfile::PARENT_ARG;
 use crate::engine::CacheFrom;
 
 /// The choice for a job. It adds a log line if the default is not the usual one.
-pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
+pub(super) fn read(settings: &SettingLayers, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
     if let Some(choice) = plan.build.cache_from {
-        return match (choice, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
+        return match (choice, &plan.parent, settings.get(&settings::CACHE_FROM)?) {
             (CacheFrom::Parent, None, Some(given)) if !plan.build.args.contains_key(PARENT_ARG) => Err(given.wrong(
                 "parent: there is no parent, as PARENT_TASK_ID is not set; set it, or take latest or off".to_owned(),
             )),
@@ -18,12 +18,12 @@ pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<Strin
     // Both are used to build without an earlier build's results.
     let why = if plan.reproducible.is_some() {
         "a reproducible image"
-    } else if sources.switch(&settings::FORCE)? {
+    } else if settings.switch(&settings::FORCE)? {
         "an image that is built by force"
-    } else if sources.switch(&settings::REBUILD_TASK)? {
+    } else if settings.switch(&settings::REBUILD_TASK)? {
         "an image that is rebuilt"
     } else {
-        return sources.parse_or_default(&settings::CACHE_FROM);
+        return settings.parse_or_default(&settings::CACHE_FROM);
     };
     assumed.push(format!("CACHE_FROM is not set: it is off, as {why} is made of its context and its base only"));
     Ok(CacheFrom::Off)
@@ -52,14 +52,14 @@ mod tests {
         let all = usual.iter().chain(variables);
         let environment =
             |name: &str| all.clone().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-        let sources = SettingLayers::new([].into(), &environment).unwrap();
-        let around = ProcessEnvironment {
-            environment: &environment,
+        let settings = SettingLayers::new([].into(), &environment).unwrap();
+        let environment = ProcessEnvironment {
+            variable: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),
             directory: "/".into(),
             temporary: "/".into(),
         };
-        let config = Config::read(&sources, &around).map_err(|error| error.to_string())?;
+        let config = Config::read(&settings, &environment).map_err(|error| error.to_string())?;
         Ok((config.cache_from, config.assumed.iter().any(|line| line.contains("CACHE_FROM"))))
     }
 

@@ -67,31 +67,34 @@ struct Naming {
 impl ContainerConfig {
     /// Reads it.
     pub fn read(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         image: Option<&ContainerSource>,
         task: Option<&TaskRef>,
     ) -> Result<Self, ConfigError> {
         let image = match image {
             Some(ContainerSource::Load(source)) => {
-                ContainerImage::Wanted(Box::new(WantedImage::read(sources, around, source)?))
+                ContainerImage::Wanted(Box::new(WantedImage::read(settings, environment, source)?))
             }
             Some(ContainerSource::Local(name)) => ContainerImage::Local(name.clone()),
             None => ContainerImage::OfTask,
         };
         let task = task.map(|task| {
-            let deployment = access::required(&sources.of_deployment(task)?, Credentials::Optional)?;
+            let deployment = access::required(&settings.of_deployment(task)?, Credentials::Optional)?;
             Ok::<_, ConfigError>(TaskSource { task: task.clone(), deployment })
         });
-        let naming =
-            Naming { tag: super::load::tag(sources)?, replace: sources.switch(&settings::REPLACE)?, now: around.now };
+        let naming = Naming {
+            tag: super::load::tag(settings)?,
+            replace: settings.switch(&settings::REPLACE)?,
+            now: environment.now,
+        };
         Ok(Self {
             image,
             task: task.transpose()?,
-            engine: EngineConfig::read_lasting(sources, around)?,
-            retry: super::retry::read(sources)?,
+            engine: EngineConfig::read_lasting(settings, environment)?,
+            retry: super::retry::read(settings)?,
             naming,
-            directory: around.directory.clone(),
+            directory: environment.directory.clone(),
         })
     }
 

@@ -11,18 +11,18 @@ use crate::taskcluster::ArtifactName;
 
 /// Reads it. `image` is the image directory of a dry run, if there is one.
 pub(super) fn read(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     image: Option<&DryRunImage>,
 ) -> Result<ContextPlan, ConfigError> {
-    let dry = sources.switch(&settings::DRY_RUN)?;
-    let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    let dry = settings.switch(&settings::DRY_RUN)?;
+    let scheme: ContextScheme = settings.parse_or_default(&settings::HASH_SCHEME)?;
     let LocatedContext { source, directory } = match image {
         Some(DryRunImage { checkout, directory, args, .. }) => {
             let (checkout, directory, args) = (checkout.clone(), directory.clone(), args.clone());
             ContextSource::Directory { checkout, directory, args }.into()
         }
-        None => context_source(sources, around, dry)?,
+        None => context_source(settings, environment, dry)?,
     };
     if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
         return Err(ConfigError::Argument {
@@ -56,14 +56,14 @@ pub(super) fn read(
             ContextSource::Directory { .. } => {}
         }
     }
-    let hash = sources.parse(&settings::HASH)?;
+    let hash = settings.parse(&settings::HASH)?;
     if hash.is_none() && !dry {
         return Err(ConfigError::Missing {
             setting: &settings::HASH,
             why: "a task needs the expected context hash, which `image-worker hash DIR` prints",
         });
     }
-    let limits = image::limits(sources)?;
+    let limits = image::limits(settings)?;
     Ok(ContextPlan { source, scheme, hash, directory, max_bytes: limits.max_bytes, max_entries: limits.max_entries })
 }
 
@@ -81,58 +81,58 @@ impl From<ContextSource> for LocatedContext {
 }
 
 fn context_source(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     dry: bool,
 ) -> Result<LocatedContext, ConfigError> {
-    if let Some(given) = sources.get(&settings::CONTEXT)? {
+    if let Some(given) = settings.get(&settings::CONTEXT)? {
         // A replay verifies it against the task's HASH.
-        if !(dry || sources.is_replay()) {
+        if !(dry || settings.is_replay()) {
             return Err(ConfigError::Combination(format!(
                 "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
                 given.origin
             )));
         }
         if given.text.starts_with("http://") || given.text.starts_with("https://") {
-            return with_path(sources, ContextSource::Url(given.parse()?));
+            return with_path(settings, ContextSource::Url(given.parse()?));
         }
-        let path = around.directory.join(&given.text);
+        let path = environment.directory.join(&given.text);
         if !path.exists() {
             return Err(given.wrong(format!("{} does not exist", path.display())));
         }
         if path.is_file() {
-            return with_path(sources, ContextSource::File(path));
+            return with_path(settings, ContextSource::File(path));
         }
-        let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
+        let (checkout, args) = (checkout(settings, &path)?, dockerfile_args(settings)?);
         return Ok(ContextSource::Directory { checkout, directory: path, args }.into());
     }
-    task_source(sources)
+    task_source(settings)
 }
 
 /// The context that an existing task was given, from its definition alone.
-pub fn of_task(sources: &SettingLayers, job: &Job) -> Result<ContextPlan, ConfigError> {
-    let sources = &sources.of(job);
-    let LocatedContext { source, directory } = task_source(sources)?;
-    let ContextLimits { max_bytes, max_entries } = image::limits(sources)?;
-    let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
-    Ok(ContextPlan { source, scheme, hash: sources.parse(&settings::HASH)?, directory, max_bytes, max_entries })
+pub fn of_task(settings: &SettingLayers, job: &Job) -> Result<ContextPlan, ConfigError> {
+    let settings = &settings.of(job);
+    let LocatedContext { source, directory } = task_source(settings)?;
+    let ContextLimits { max_bytes, max_entries } = image::limits(settings)?;
+    let scheme = settings.parse_or_default(&settings::HASH_SCHEME)?;
+    Ok(ContextPlan { source, scheme, hash: settings.parse(&settings::HASH)?, directory, max_bytes, max_entries })
 }
 
-fn with_path(sources: &SettingLayers, source: ContextSource) -> Result<LocatedContext, ConfigError> {
-    Ok(LocatedContext { source, directory: sources.parse(&settings::CONTEXT_PATH)? })
+fn with_path(settings: &SettingLayers, source: ContextSource) -> Result<LocatedContext, ConfigError> {
+    Ok(LocatedContext { source, directory: settings.parse(&settings::CONTEXT_PATH)? })
 }
 
-fn task_source(sources: &SettingLayers) -> Result<LocatedContext, ConfigError> {
-    let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
-    match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
+fn task_source(settings: &SettingLayers) -> Result<LocatedContext, ConfigError> {
+    let url: Option<HttpUrl> = settings.parse(&settings::CONTEXT_URL)?;
+    match (settings.parse(&settings::CONTEXT_TASK_ID)?, url) {
         (Some(task_id), None) => {
-            let name = sources.require::<ArtifactName>(
+            let name = settings.require::<ArtifactName>(
                 &settings::CONTEXT_PATH,
                 "CONTEXT_TASK_ID needs the name of the artifact that has the context",
             )?;
             Ok(ContextSource::Artifact { task_id, name }.into())
         }
-        (None, Some(url)) => with_path(sources, ContextSource::Url(url)),
+        (None, Some(url)) => with_path(settings, ContextSource::Url(url)),
         (Some(_), Some(_)) => Err(ConfigError::Combination(
             "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
         )),

@@ -57,33 +57,33 @@ const NO_PROJECT: &str = "UNKNOWN-project";
 impl DecideConfig {
     /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's.
     pub fn read(
-        sources: &SettingLayers,
+        settings: &SettingLayers,
         values: &[(String, String)],
-        around: &ProcessEnvironment,
+        environment: &ProcessEnvironment,
     ) -> Result<Self, ConfigError> {
-        let offline = sources.switch(&settings::OFFLINE)?;
+        let offline = settings.switch(&settings::OFFLINE)?;
         let mut assumed = Vec::new();
-        let mut given: BTreeMap<_, _> = match sources.get(&settings::VALUES)? {
+        let mut given: BTreeMap<_, _> = match settings.get(&settings::VALUES)? {
             Some(given) => object(&given)?,
             None => BTreeMap::new(),
         };
         given.extend(values.iter().cloned());
         Ok(Self {
-            place: ImagesDir::read(sources, &around.directory)?,
-            central: sources.parse_or_default(&settings::CENTRAL)?,
-            index: sources.parse_or_default(&settings::INDEX)?,
-            project: project(sources, offline, &mut assumed)?,
-            deployment: if offline { None } else { Some(access::required(sources, Credentials::Optional)?) },
-            decision_task: decision_task(sources, offline, &mut assumed)?,
-            pushdate: pushdate(sources, around, offline, &mut assumed)?,
-            artifact: artifact(sources, around, &Destination::Task, &mut assumed)?,
-            template: sources.parse(&settings::TASK_TEMPLATE)?,
+            place: ImagesDir::read(settings, &environment.directory)?,
+            central: settings.parse_or_default(&settings::CENTRAL)?,
+            index: settings.parse_or_default(&settings::INDEX)?,
+            project: project(settings, offline, &mut assumed)?,
+            deployment: if offline { None } else { Some(access::required(settings, Credentials::Optional)?) },
+            decision_task: decision_task(settings, offline, &mut assumed)?,
+            pushdate: pushdate(settings, environment, offline, &mut assumed)?,
+            artifact: artifact(settings, environment, &Destination::Task, &mut assumed)?,
+            template: settings.parse(&settings::TASK_TEMPLATE)?,
             given,
-            renew_within: sources.parse(&settings::RENEW_WITHIN)?,
-            rebuild: sources.get(&settings::REBUILD)?.map(|given| list(&given.text)).unwrap_or_default(),
-            contexts: sources.parse_or_default(&settings::CONTEXTS)?,
-            out: super::out(sources)?,
-            now: around.now,
+            renew_within: settings.parse(&settings::RENEW_WITHIN)?,
+            rebuild: settings.get(&settings::REBUILD)?.map(|given| list(&given.text)).unwrap_or_default(),
+            contexts: settings.parse_or_default(&settings::CONTEXTS)?,
+            out: super::out(settings)?,
+            now: environment.now,
             assumed,
         })
     }
@@ -98,17 +98,17 @@ fn object(given: &SettingValue) -> Result<BTreeMap<String, String>, ConfigError>
     serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
 }
 
-fn project(sources: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
-    if offline && sources.get(&settings::PROJECT)?.is_none() {
+fn project(settings: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+    if offline && settings.get(&settings::PROJECT)?.is_none() {
         assumed.push(format!("--project is not set: the graph names {NO_PROJECT}"));
         return NO_PROJECT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()));
     }
-    sources.require(&settings::PROJECT, "new images are indexed for the project")
+    settings.require(&settings::PROJECT, "new images are indexed for the project")
 }
 
-fn decision_task(sources: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
-    let task = match sources.parse(&settings::DECISION_TASK)? {
-        None => sources.parse(&settings::TASK_ID)?,
+fn decision_task(settings: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
+    let task = match settings.parse(&settings::DECISION_TASK)? {
+        None => settings.parse(&settings::TASK_ID)?,
         given => given,
     };
     match task {

@@ -85,14 +85,14 @@ keywords! {
 }
 
 impl Destination {
-    pub(super) fn read(sources: &SettingLayers, dry: bool) -> Result<Self, ConfigError> {
-        let by = sources.parse_or_default(&settings::PUBLISH)?;
-        let directory = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
+    pub(super) fn read(settings: &SettingLayers, dry: bool) -> Result<Self, ConfigError> {
+        let by = settings.parse_or_default(&settings::PUBLISH)?;
+        let directory = match settings.parse::<PathBuf>(&settings::OUTPUT)? {
             None if by == PublishBy::Payload && !dry => PathBuf::from(PAYLOAD_DIRECTORY),
-            None => sources.parse_or_default(&settings::OUTPUT)?,
+            None => settings.parse_or_default(&settings::OUTPUT)?,
             Some(directory) => directory,
         };
-        let output = Output { directory, owner: sources.parse(&settings::CHOWN_OUTPUT)?, file: None };
+        let output = Output { directory, owner: settings.parse(&settings::CHOWN_OUTPUT)?, file: None };
         Ok(match by {
             // A dry run of such a task writes what the task writes: there are no calls to report.
             PublishBy::Payload => Self::Payload(output),
@@ -102,12 +102,12 @@ impl Destination {
     }
 
     /// The task whose definition says where the image goes; by default the own task.
-    pub(super) fn declared_by(&self, sources: &SettingLayers, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
-        if !matches!(self, Self::Payload(_)) || dry || sources.get(&settings::OUTPUT)?.is_some() {
+    pub(super) fn declared_by(&self, settings: &SettingLayers, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
+        if !matches!(self, Self::Payload(_)) || dry || settings.get(&settings::OUTPUT)?.is_some() {
             return Ok(None);
         }
-        let Some(task) = sources.parse(&settings::TASK_ID)? else { return Ok(None) };
-        Ok(Some(DeclaredBy { task, artifact: sources.parse(&settings::ARTIFACT_NAME)? }))
+        let Some(task) = settings.parse(&settings::TASK_ID)? else { return Ok(None) };
+        Ok(Some(DeclaredBy { task, artifact: settings.parse(&settings::ARTIFACT_NAME)? }))
     }
 
     /// The directory that the image is written to, if there is one.
@@ -120,23 +120,23 @@ impl Destination {
     }
 
     /// The default name of the artifact.
-    pub(super) fn artifact_name(&self, sources: &SettingLayers) -> Result<ArtifactName, ConfigError> {
+    pub(super) fn artifact_name(&self, settings: &SettingLayers) -> Result<ArtifactName, ConfigError> {
         match self {
             Self::Payload(_) => {
                 PAYLOAD_ARTIFACT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))
             }
-            Self::Task | Self::DryRun(_) => sources.parse_or_default(&settings::ARTIFACT_NAME),
+            Self::Task | Self::DryRun(_) => settings.parse_or_default(&settings::ARTIFACT_NAME),
         }
     }
 
     /// The run that publishes.
     pub(super) fn task(
         &self,
-        sources: &SettingLayers,
+        settings: &SettingLayers,
         assumed: &mut Vec<String>,
     ) -> Result<Option<TaskRun>, ConfigError> {
-        let run_id = sources.parse(&settings::RUN_ID)?;
-        match (self, sources.parse(&settings::TASK_ID)?, run_id) {
+        let run_id = settings.parse(&settings::RUN_ID)?;
+        match (self, settings.parse(&settings::TASK_ID)?, run_id) {
             (_, Some(task_id), Some(run_id)) => Ok(Some(TaskRun { task_id, run_id })),
             (Self::Payload(_) | Self::DryRun(_), Some(task_id), None) => Ok(Some(TaskRun { task_id, run_id: 0 })),
             (Self::Payload(_), None, _) => Ok(None),
@@ -166,8 +166,8 @@ mod tests {
     fn read(variables: &[(&str, &str)], dry: bool) -> Result<Destination, String> {
         let variables: BTreeMap<_, _> = variables.iter().copied().collect();
         let environment = |name: &str| variables.get(name).map(OsString::from);
-        let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
-        Destination::read(&sources, dry).map_err(|error| error.to_string())
+        let settings = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
+        Destination::read(&settings, dry).map_err(|error| error.to_string())
     }
 
     fn to(directory: &str) -> Output {
@@ -196,8 +196,8 @@ mod tests {
             let variables: BTreeMap<_, _> = variables.into_iter().chain(more.iter().copied()).collect();
             // An empty variable counts as not set.
             let environment = |name: &str| variables.get(name).map(OsString::from);
-            let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
-            Destination::read(&sources, dry).unwrap().declared_by(&sources, dry).unwrap()
+            let settings = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
+            Destination::read(&settings, dry).unwrap().declared_by(&settings, dry).unwrap()
         };
         let task = || TASK.parse().unwrap();
         assert_eq!(declared_by(&[], false), Some(DeclaredBy { task: task(), artifact: None }));

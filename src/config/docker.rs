@@ -48,8 +48,8 @@ struct Endpoint {
 
 impl DockerConfig {
     /// Reads the configuration of the current user.
-    pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let Some(directory) = directory(sources, around)? else { return Ok(Self::default()) };
+    pub(super) fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let Some(directory) = directory(settings, environment)? else { return Ok(Self::default()) };
         let File { current_context, proxies } = json(&directory.join("config.json"))?.unwrap_or_default();
         let current_context = current_context.filter(|name| !name.is_empty());
         Ok(Self {
@@ -130,9 +130,12 @@ impl From<ConfigError> for ContextProblem {
 }
 
 /// The directory of docker's own configuration.
-pub(super) fn directory(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<PathBuf>, ConfigError> {
-    let home = || (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    Ok(sources.parse(&settings::DOCKER_CONFIG)?.or_else(home))
+pub(super) fn directory(
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let home = || (environment.variable)("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    Ok(settings.parse(&settings::DOCKER_CONFIG)?.or_else(home))
 }
 
 /// A file of docker's; none if it is not there.

@@ -56,36 +56,36 @@ pub struct Routes {
 impl DoctorConfig {
     /// Reads what can be read. `is_task` is whether to look at the environment of `run`.
     #[must_use]
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment, is_task: bool) -> Self {
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment, is_task: bool) -> Self {
         // What publishing needs is an error of the job.
-        let deployment = access::optional(sources, Credentials::Optional);
+        let deployment = access::optional(settings, Credentials::Optional);
         let deployment = deployment.map(|it| it.map(|it| Deployment { retry: once(it.retry), ..it }));
-        let work_dir = sources.parse(&settings::WORK_DIR);
-        let place = if is_task { Ok(None) } else { ImagesDir::find(sources, &around.directory) };
+        let work_dir = settings.parse(&settings::WORK_DIR);
+        let place = if is_task { Ok(None) } else { ImagesDir::find(settings, &environment.directory) };
         // A wrong scheme is an error of the job.
-        let scheme = sources.parse_or_default(&settings::HASH_SCHEME).unwrap_or_default();
+        let scheme = settings.parse_or_default(&settings::HASH_SCHEME).unwrap_or_default();
         Self {
-            job: is_task.then(|| Config::read(sources, around)),
-            engine: EngineConfig::read(sources, around),
-            builder: sources.parse_or_default(&settings::BUILDER),
+            job: is_task.then(|| Config::read(settings, environment)),
+            engine: EngineConfig::read(settings, environment),
+            builder: settings.parse_or_default(&settings::BUILDER),
             deployment,
-            routes: Routes::read(sources),
+            routes: Routes::read(settings),
             place,
             scheme,
-            work_dir: work_dir.map(|given| given.unwrap_or_else(|| around.temporary.clone())),
-            directory: around.directory.clone(),
-            now: around.now,
+            work_dir: work_dir.map(|given| given.unwrap_or_else(|| environment.temporary.clone())),
+            directory: environment.directory.clone(),
+            now: environment.now,
         }
     }
 }
 
 impl Routes {
-    fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        let project = match sources.parse(&settings::PROJECT)? {
+    fn read(settings: &SettingLayers) -> Result<Self, ConfigError> {
+        let project = match settings.parse(&settings::PROJECT)? {
             Some(project) => project,
-            None => sources.parse_or_default(&settings::CENTRAL)?,
+            None => settings.parse_or_default(&settings::CENTRAL)?,
         };
-        Ok(Self { index: sources.parse_or_default(&settings::INDEX)?, project })
+        Ok(Self { index: settings.parse_or_default(&settings::INDEX)?, project })
     }
 }
 
@@ -97,8 +97,8 @@ fn once(retry: RetryConfig) -> RetryConfig {
 
 /// The job that a task of this image would do, as far as its scopes depend on it. Nothing runs it: there is no such task.
 pub fn job_of_image(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     routes: &Routes,
     image: &ImageName,
     hash: ContextHash,
@@ -109,11 +109,11 @@ pub fn job_of_image(
         "PROJECT": routes.project,
         "INDEX": routes.index,
         "HASH": hash,
-        "PUSHDATE": around.now.as_second().to_string(),
+        "PUSHDATE": environment.now.as_second().to_string(),
         "CONTEXT_TASK_ID": task,
         "CONTEXT_PATH": format!("public/docker-contexts/{image}.tar.gz"),
     });
     let mut job = Job::read(task, &json!({ "payload": { "env": env } }))?;
     job.set(&settings::RUN_ID, "0");
-    Config::read(&sources.of(&job), around)
+    Config::read(&settings.of(&job), environment)
 }

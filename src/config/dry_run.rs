@@ -34,13 +34,13 @@ impl DryRun {
     /// Reads it; none where `run` is another job: in a task, or of a context that is made already. `image` and `args` are
     /// what the command line has.
     pub fn read(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         image: Option<&str>,
         args: &[(String, String)],
     ) -> Result<Option<Self>, ConfigError> {
-        let context = sources.get(&settings::CONTEXT)?;
-        let is_dry = sources.switch(&settings::DRY_RUN)?;
+        let context = settings.get(&settings::CONTEXT)?;
+        let is_dry = settings.switch(&settings::DRY_RUN)?;
         let typed = match (image, context) {
             (Some(image), Some(given)) => {
                 return Err(
@@ -54,8 +54,8 @@ impl DryRun {
                 )));
             }
             // Never an image's name.
-            (None, Some(given)) if is_dry && around.directory.join(&given.text).is_dir() => {
-                around.directory.join(given.text).to_string_lossy().into_owned()
+            (None, Some(given)) if is_dry && environment.directory.join(&given.text).is_dir() => {
+                environment.directory.join(given.text).to_string_lossy().into_owned()
             }
             (None, _) if args.is_empty() => return Ok(None),
             (None, _) => {
@@ -65,15 +65,15 @@ impl DryRun {
                 });
             }
         };
-        let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
-        let mut image = NamedImage::read(sources, around, &typed, args, scheme)?;
+        let scheme = settings.parse_or_default(&settings::HASH_SCHEME)?;
+        let mut image = NamedImage::read(settings, environment, &typed, args, scheme)?;
         let given_parent = image.args.remove(PARENT_ARG);
         Ok(Some(Self {
             image,
-            name: sources.parse(&settings::IMAGE_NAME)?,
-            parent_from: ParentFrom::of_dry_run(sources)?,
+            name: settings.parse(&settings::IMAGE_NAME)?,
+            parent_from: ParentFrom::of_dry_run(settings)?,
             given_parent,
-            has_parent_task: sources.get(&settings::PARENT_TASK_ID)?.is_some(),
+            has_parent_task: settings.get(&settings::PARENT_TASK_ID)?.is_some(),
         }))
     }
 }
@@ -96,9 +96,9 @@ keywords! {
 
 impl ParentFrom {
     /// The setting's value; by default CI's image if a deployment is configured.
-    fn of_dry_run(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        let usual = if sources.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
-        Ok(sources.parse(&settings::PARENT)?.unwrap_or(usual))
+    fn of_dry_run(settings: &SettingLayers) -> Result<Self, ConfigError> {
+        let usual = if settings.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
+        Ok(settings.parse(&settings::PARENT)?.unwrap_or(usual))
     }
 }
 

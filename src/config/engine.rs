@@ -13,24 +13,27 @@ const TLS_ADDRESS: &str = "tcp://localhost:2376";
 
 impl EngineConfig {
     /// Reads where to look for an engine.
-    pub(crate) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let choice = sources.parse_or_default(&settings::ENGINE)?;
-        let docker = DockerConfig::read(sources, around)?;
+    pub(crate) fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let choice = settings.parse_or_default(&settings::ENGINE)?;
+        let docker = DockerConfig::read(settings, environment)?;
         Ok(Self {
             choice,
-            address: address(sources, around, &docker, choice)?,
-            logins: registry_logins(sources, around)?,
+            address: address(settings, environment, &docker, choice)?,
+            logins: registry_logins(settings, environment)?,
             proxies: docker.proxies,
-            runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-            podman: look(around),
-            retry: retry::read(sources)?,
+            runtime_dir: (environment.variable)("XDG_RUNTIME_DIR").map(PathBuf::from),
+            podman: look(environment),
+            retry: retry::read(settings)?,
         })
     }
 
     /// The same for a subcommand whose images must stay in the engine.
-    pub(crate) fn read_lasting(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let config = Self::read(sources, around)?;
-        match sources.get(&settings::ENGINE)? {
+    pub(crate) fn read_lasting(
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
+    ) -> Result<Self, ConfigError> {
+        let config = Self::read(settings, environment)?;
+        match settings.get(&settings::ENGINE)? {
             Some(given) if config.is_managed() => Err(given.wrong(
                 "is for run and replay: a managed engine is gone with its job, and with it the image that this subcommand makes or needs; name another engine",
             )),
@@ -42,12 +45,12 @@ impl EngineConfig {
 /// The configured endpoint, in the order of docker's client: a context on the command line, `DOCKER_HOST`, `DOCKER_CONTEXT`, the
 /// current context. The current context concerns docker only: it is ignored for Podman and for a managed engine.
 fn address(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     docker: &DockerConfig,
     choice: EngineChoice,
 ) -> Result<Option<EngineAddress>, ConfigError> {
-    let (host, context) = (sources.get(&settings::DOCKER_HOST)?, sources.get(&settings::DOCKER_CONTEXT)?);
+    let (host, context) = (settings.get(&settings::DOCKER_HOST)?, settings.get(&settings::DOCKER_CONTEXT)?);
     let is_typed =
         |given: &Option<SettingValue>| given.as_ref().is_some_and(|given| matches!(given.origin, ValueSource::Flag(_)));
     let named = match &context {
@@ -63,23 +66,23 @@ fn address(
     if named.is_some() {
         return Ok(named);
     }
-    let asked_by = tls_asked_by(sources, around)?;
+    let asked_by = tls_asked_by(settings, environment)?;
     let Some(host) = host else {
         // A directory of certificates alone does not enable TLS.
         let verifies = asked_by.filter(|origin| *origin != ValueSource::Variable(settings::DOCKER_CERT_PATH.variable));
         let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
         return match verifies.filter(|_| is_meant) {
-            Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), &origin, Some(&origin)).map(Some),
+            Some(origin) => at(settings, docker, TLS_ADDRESS.to_owned(), &origin, Some(&origin)).map(Some),
             None => Ok(None),
         };
     };
     let url = engine_url(&host.text).map_err(|why| host.wrong(why))?;
-    at(sources, docker, url, &host.origin, asked_by.as_ref()).map(Some)
+    at(settings, docker, url, &host.origin, asked_by.as_ref()).map(Some)
 }
 
 /// An engine at `url`, with TLS if it is enabled.
 fn at(
-    sources: &SettingLayers,
+    settings: &SettingLayers,
     docker: &DockerConfig,
     url: String,
     named_by: &ValueSource,
@@ -89,7 +92,7 @@ fn at(
     let asked_by = asked_by.filter(|_| EngineAddress::is_remote(&url));
     let tls = match asked_by {
         Some(by) => {
-            let directory = sources.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.directory.clone());
+            let directory = settings.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.directory.clone());
             let why = "TLS with the engine needs the directory of ca.pem";
             let directory = directory.ok_or(ConfigError::Missing { setting: &settings::DOCKER_CERT_PATH, why })?;
             Some(TlsFiles { directory, asked_by: by.to_string(), needs_ca: true })
@@ -101,16 +104,19 @@ fn at(
 
 /// The setting that enables TLS. docker's client takes any value of its variables for a yes, 0 too; its library takes a directory
 /// of certificates for one.
-fn tls_asked_by(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<ValueSource>, ConfigError> {
-    if let Some(given) = sources.get(&settings::DOCKER_TLS_VERIFY)?
-        && (matches!(given.origin, ValueSource::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
+fn tls_asked_by(
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
+) -> Result<Option<ValueSource>, ConfigError> {
+    if let Some(given) = settings.get(&settings::DOCKER_TLS_VERIFY)?
+        && (matches!(given.origin, ValueSource::Variable(_)) || settings.switch(&settings::DOCKER_TLS_VERIFY)?)
     {
         return Ok(Some(given.origin));
     }
-    if (around.environment)("DOCKER_TLS").is_some_and(|value| !value.is_empty()) {
+    if (environment.variable)("DOCKER_TLS").is_some_and(|value| !value.is_empty()) {
         return Ok(Some(ValueSource::Variable("DOCKER_TLS")));
     }
-    Ok(sources.get(&settings::DOCKER_CERT_PATH)?.map(|given| given.origin))
+    Ok(settings.get(&settings::DOCKER_CERT_PATH)?.map(|given| given.origin))
 }
 
 #[cfg(test)]
@@ -156,14 +162,14 @@ mod tests {
             _ => variables.get(name).cloned(),
         };
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let sources = SettingLayers::new(flags, &environment).unwrap();
-        let around = ProcessEnvironment {
-            environment: &environment,
+        let settings = SettingLayers::new(flags, &environment).unwrap();
+        let environment = ProcessEnvironment {
+            variable: &environment,
             now: jiff::Timestamp::UNIX_EPOCH,
             directory: PathBuf::new(),
             temporary: PathBuf::new(),
         };
-        EngineConfig::read(&sources, &around).map_err(|error| error.to_string())
+        EngineConfig::read(&settings, &environment).map_err(|error| error.to_string())
     }
 
     fn url_of(home: &Path, flags: &[(&'static str, &str)], variables: &[(&str, &str)]) -> Option<String> {

@@ -33,18 +33,18 @@ pub struct HistoryConfig {
 
 impl HistoryConfig {
     /// Reads the configuration of `history`.
-    pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        let project: Option<Project> = sources.parse(&settings::PROJECT)?;
+    pub fn read(settings: &SettingLayers) -> Result<Self, ConfigError> {
+        let project: Option<Project> = settings.parse(&settings::PROJECT)?;
         Ok(Self {
             project: match project {
                 Some(project) => project,
-                None => sources.parse_or_default(&settings::CENTRAL)?,
+                None => settings.parse_or_default(&settings::CENTRAL)?,
             },
-            index: sources.parse_or_default(&settings::INDEX)?,
-            deployment: access::required(sources, Credentials::Optional)?,
-            limit: sources.parse_or_default(&settings::LIMIT)?,
-            since: sources.parse::<Since>(&settings::SINCE)?.map(|since| since.0),
-            html: sources.parse(&settings::HTML)?,
+            index: settings.parse_or_default(&settings::INDEX)?,
+            deployment: access::required(settings, Credentials::Optional)?,
+            limit: settings.parse_or_default(&settings::LIMIT)?,
+            since: settings.parse::<Since>(&settings::SINCE)?.map(|since| since.0),
+            html: settings.parse(&settings::HTML)?,
         })
     }
 }

@@ -30,17 +30,17 @@ pub struct NamedImage {
 impl NamedImage {
     /// Reads what belongs to an image that is named on the command line, with its `--arg K=V`.
     pub fn read(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         typed: &str,
         args: &[(String, String)],
         scheme: HashScheme,
     ) -> Result<Self, ConfigError> {
-        let path = around.directory.join(typed);
+        let path = environment.directory.join(typed);
         let is_path = is_path(typed);
-        let here = if is_path { None } else { ImagesDir::find(sources, &around.directory)? };
+        let here = if is_path { None } else { ImagesDir::find(settings, &environment.directory)? };
         let place = match here {
-            None if path.is_dir() => ImagesDir::find(sources, &path)?,
+            None if path.is_dir() => ImagesDir::find(settings, &path)?,
             here => here,
         };
         let missing = |why| ConfigError::Missing { setting: &settings::ROOT, why };
@@ -59,27 +59,27 @@ impl NamedImage {
         }
         let checkout = match &place {
             Some(place) => place.checkout.clone(),
-            None => checkout_at(sources, None)?,
+            None => checkout_at(settings, None)?,
         };
-        let mut all_args = dockerfile_args(sources)?;
+        let mut all_args = dockerfile_args(settings)?;
         all_args.extend(args.iter().cloned());
         Ok(Self {
             typed: typed.to_owned(),
-            directory: around.directory.clone(),
+            directory: environment.directory.clone(),
             place,
             checkout,
             args: all_args,
             scheme,
-            limits: limits(sources)?,
+            limits: limits(settings)?,
         })
     }
 }
 
 /// How large a context may be.
-pub(super) fn limits(sources: &SettingLayers) -> Result<ContextLimits, ConfigError> {
+pub(super) fn limits(settings: &SettingLayers) -> Result<ContextLimits, ConfigError> {
     Ok(ContextLimits {
-        max_bytes: sources.parse_or_default(&settings::CONTEXT_MAX_BYTES)?,
-        max_entries: sources.parse_or_default(&settings::CONTEXT_MAX_ENTRIES)?,
+        max_bytes: settings.parse_or_default(&settings::CONTEXT_MAX_BYTES)?,
+        max_entries: settings.parse_or_default(&settings::CONTEXT_MAX_ENTRIES)?,
     })
 }
 
@@ -102,14 +102,14 @@ pub fn is_path(typed: &str) -> bool {
 }
 
 /// The file to write in addition to the answer. `-` is stdout, which has the answer anyway.
-pub fn out(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
-    Ok(sources.parse(&settings::OUT)?.filter(|out: &PathBuf| out.as_os_str() != "-"))
+pub fn out(settings: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
+    Ok(settings.parse(&settings::OUT)?.filter(|out: &PathBuf| out.as_os_str() != "-"))
 }
 
 /// The file that a context is written to; none where its files are listed.
-pub fn context_file(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
-    let given = sources.get(&settings::OUT)?;
-    match (sources.switch(&settings::LIST)?, given) {
+pub fn context_file(settings: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
+    let given = settings.get(&settings::OUT)?;
+    match (settings.switch(&settings::LIST)?, given) {
         (true, None) => Ok(None),
         (true, Some(given)) => Err(given.wrong("--list prints what goes in and writes no file: leave one of them out")),
         (false, None) => {

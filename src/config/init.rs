@@ -21,11 +21,11 @@ pub struct InitConfig {
 
 impl InitConfig {
     /// Reads the configuration of `init`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let retry = retry::read(sources)?;
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let retry = retry::read(settings)?;
         Ok(Self {
-            place: ImagesDir::read(sources, &around.directory)?,
-            logins: registry_logins(sources, around)?,
+            place: ImagesDir::read(settings, &environment.directory)?,
+            logins: registry_logins(settings, environment)?,
             retry: RetryConfig { attempts: retry.attempts.or(Some(ATTEMPTS)), ..retry },
         })
     }

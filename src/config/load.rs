@@ -69,28 +69,30 @@ pub struct LoadConfig {
 impl WantedImage {
     /// Reads what finding an image needs.
     pub fn read(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         source: &ImageSource,
     ) -> Result<Self, ConfigError> {
         let from = match source {
-            ImageSource::Named(typed) => LoadFrom::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
+            ImageSource::Named(typed) => {
+                LoadFrom::Named(typed.clone(), Box::new(LookupConfig::read(settings, environment)?))
+            }
             ImageSource::Task(task) => {
-                LoadFrom::Task(task.clone(), access::required(&sources.of_deployment(task)?, Credentials::Optional)?)
+                LoadFrom::Task(task.clone(), access::required(&settings.of_deployment(task)?, Credentials::Optional)?)
             }
             ImageSource::Route(namespace) => {
-                LoadFrom::Route(namespace.clone(), access::required(sources, Credentials::Optional)?)
+                LoadFrom::Route(namespace.clone(), access::required(settings, Credentials::Optional)?)
             }
-            ImageSource::File(path) => LoadFrom::File(around.directory.join(path)),
+            ImageSource::File(path) => LoadFrom::File(environment.directory.join(path)),
         };
-        let artifact = sources.parse_or_default(&settings::ARTIFACT_NAME)?;
-        Ok(Self { from, artifact, retry: retry::read(sources)?, directory: around.directory.clone() })
+        let artifact = settings.parse_or_default(&settings::ARTIFACT_NAME)?;
+        Ok(Self { from, artifact, retry: retry::read(settings)?, directory: environment.directory.clone() })
     }
 }
 
 /// The name as docker takes it: without a tag it is `latest`.
-pub(super) fn tag(sources: &SettingLayers) -> Result<Option<ImageReference>, ConfigError> {
-    let Some(given) = sources.get(&settings::TAG)? else { return Ok(None) };
+pub(super) fn tag(settings: &SettingLayers) -> Result<Option<ImageReference>, ConfigError> {
+    let Some(given) = settings.get(&settings::TAG)? else { return Ok(None) };
     let last = given.text.rsplit('/').next().unwrap_or_default();
     let whole = if last.contains(':') { given.text.clone() } else { format!("{}:latest", given.text) };
     whole.parse().map(Some).map_err(|error: crate::net::NameError| given.wrong(error.to_string()))

@@ -5,11 +5,11 @@ use crate::net::registry::RegistryLogins;
 
 /// Their location according to the settings.
 pub(super) fn registry_logins(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
 ) -> Result<RegistryLogins, ConfigError> {
-    let docker = docker::directory(sources, around)?.map(|directory| directory.join("config.json"));
-    let text = sources.get(&settings::DOCKER_AUTH_CONFIG)?;
+    let docker = docker::directory(settings, environment)?.map(|directory| directory.join("config.json"));
+    let text = settings.get(&settings::DOCKER_AUTH_CONFIG)?;
     // The parser's error is left out: its text can contain passwords.
     if let Some(given) = text
         .as_ref()
@@ -17,6 +17,6 @@ pub(super) fn registry_logins(
     {
         return Err(given.wrong("is no JSON object, as docker's config.json is one: expected {\"auths\": …}"));
     }
-    let files = sources.parse(&settings::REGISTRY_AUTH_FILE)?.into_iter().chain(docker).collect();
+    let files = settings.parse(&settings::REGISTRY_AUTH_FILE)?.into_iter().chain(docker).collect();
     Ok(RegistryLogins { text: text.map(|given| given.text), files })
 }

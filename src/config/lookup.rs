@@ -30,27 +30,27 @@ pub struct LookupConfig {
 
 impl LookupConfig {
     /// Reads the configuration of `lookup`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let place = ImagesDir::read(sources, &around.directory)?;
-        Self::of(sources, around, place, sources.parse_or_default(&settings::SCHEME)?)
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let place = ImagesDir::read(settings, &environment.directory)?;
+        Self::of(settings, environment, place, settings.parse_or_default(&settings::SCHEME)?)
     }
 
     /// How images of this tree are looked up.
     pub fn of(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         place: ImagesDir,
         scheme: HashScheme,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             place,
             scheme,
-            central: sources.parse_or_default(&settings::CENTRAL)?,
-            project: sources.parse(&settings::PROJECT)?,
-            index: sources.parse_or_default(&settings::INDEX)?,
-            artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
-            deployment: access::required(sources, Credentials::Optional)?,
-            now: around.now,
+            central: settings.parse_or_default(&settings::CENTRAL)?,
+            project: settings.parse(&settings::PROJECT)?,
+            index: settings.parse_or_default(&settings::INDEX)?,
+            artifact: settings.parse_or_default(&settings::ARTIFACT_NAME)?,
+            deployment: access::required(settings, Credentials::Optional)?,
+            now: environment.now,
         })
     }
 }

@@ -30,8 +30,8 @@ mod reproducible;
 pub mod rerun;
 mod retry;
 mod reuse;
+mod setting_layers;
 pub mod settings;
-mod sources;
 mod task_deployment;
 mod tree;
 mod why;
@@ -70,7 +70,7 @@ pub use lookup::LookupConfig;
 pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
 pub use reuse::Reuse;
-pub use sources::{ConfigError, SettingLayers, SettingValue, ValueSource};
+pub use setting_layers::{ConfigError, SettingLayers, SettingValue, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
 pub use why::WhyConfig;
 
@@ -122,7 +122,7 @@ impl Config {
 /// The environment of this run, passed in by `cli`.
 pub struct ProcessEnvironment<'a> {
     /// Looks up an environment variable.
-    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// The current time.
     pub now: Timestamp,
     /// The current directory.
@@ -136,41 +136,41 @@ const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28
 
 impl Config {
     /// Reads the configuration of `run`. The error names all settings that are missing or wrong.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        problems::all(sources, |sources| Self::read_for(sources, around, None))
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        problems::all(settings, |settings| Self::read_for(settings, environment, None))
     }
 
     /// Reads the configuration of a dry run of an image directory.
     pub fn read_dry_run(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         image: &DryRunImage,
     ) -> Result<Self, ConfigError> {
-        problems::all(sources, |sources| Self::read_for(sources, around, Some(image)))
+        problems::all(settings, |settings| Self::read_for(settings, environment, Some(image)))
     }
 
     fn read_for(
-        sources: &SettingLayers,
-        around: &ProcessEnvironment,
+        settings: &SettingLayers,
+        environment: &ProcessEnvironment,
         image: Option<&DryRunImage>,
     ) -> Result<Self, ConfigError> {
-        let dry = sources.switch(&settings::DRY_RUN)?;
+        let dry = settings.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
-        let args = build_args(sources, image)?;
+        let args = build_args(settings, image)?;
         let says_parent = args.contains_key(PARENT_ARG);
-        let parent = parent(sources, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
-        let context = context::read(sources, around, image)?;
-        let destination = Destination::read(sources, dry)?;
+        let parent = parent(settings, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
+        let context = context::read(settings, environment, image)?;
+        let destination = Destination::read(settings, dry)?;
         if let Some(directory) = destination.directory() {
             image::outside(directory, &settings::OUTPUT, &context_trees(&context, image))?;
         }
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
-        let mut build = builder::read(sources, around, args)?;
-        build.target_arch = sources.parse(&settings::TARGET_ARCH)?.or(image.and_then(|image| image.arch));
+        let mut build = builder::read(settings, environment, args)?;
+        build.target_arch = settings.parse(&settings::TARGET_ARCH)?.or(image.and_then(|image| image.arch));
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
-        let artifact = artifact(sources, around, &destination, &mut assumed)?;
-        let index_hash = sources.parse(&settings::INDEX_HASH)?;
+        let artifact = artifact(settings, environment, &destination, &mut assumed)?;
+        let index_hash = settings.parse(&settings::INDEX_HASH)?;
         let is_hash_known = index_hash.is_some() || image.is_none_or(|image| image.is_hash_known);
         if !is_hash_known && matches!(destination, Destination::DryRun(_)) {
             assumed.push(
@@ -180,28 +180,28 @@ impl Config {
         }
         let plan = Plan {
             image: match image.and_then(|image| image.name.clone()) {
-                Some(name) => sources.parse(&settings::IMAGE_NAME)?.unwrap_or(name),
-                None => sources.require(&settings::IMAGE_NAME, "the image has no name")?,
+                Some(name) => settings.parse(&settings::IMAGE_NAME)?.unwrap_or(name),
+                None => settings.require(&settings::IMAGE_NAME, "the image has no name")?,
             },
-            project: project(sources, image.is_some(), &mut assumed)?,
-            task: destination.task(sources, &mut assumed)?,
+            project: project(settings, image.is_some(), &mut assumed)?,
+            task: destination.task(settings, &mut assumed)?,
             pushdate: match destination {
                 // Nothing needs it.
-                Destination::Payload(_) => pushdate(sources, around, true, &mut Vec::new())?,
-                Destination::Task | Destination::DryRun(_) => pushdate(sources, around, dry, &mut assumed)?,
+                Destination::Payload(_) => pushdate(settings, environment, true, &mut Vec::new())?,
+                Destination::Task | Destination::DryRun(_) => pushdate(settings, environment, dry, &mut assumed)?,
             },
             context,
             build,
             parent,
             artifact,
-            index: sources.parse_or_default(&settings::INDEX)?,
+            index: settings.parse_or_default(&settings::INDEX)?,
             index_hash: index_hash.or(image.and_then(|image| image.index_hash)),
-            dry_run: dry.then(|| DryRunNames { id: dry_run::unique(around.now), is_hash_known }),
-            reproducible: reproducible::read(sources, around)?,
+            dry_run: dry.then(|| DryRunNames { id: dry_run::unique(environment.now), is_hash_known }),
+            reproducible: reproducible::read(settings, environment)?,
         };
-        let cache_from = cache::read(sources, &plan, &mut assumed)?;
-        let keep = replay::kept(sources, plan.task.as_ref(), plan.dry_run.as_ref())?;
-        let engine = EngineConfig::read(sources, around)?;
+        let cache_from = cache::read(settings, &plan, &mut assumed)?;
+        let keep = replay::kept(settings, plan.task.as_ref(), plan.dry_run.as_ref())?;
+        let engine = EngineConfig::read(settings, environment)?;
         if keep.is_some() && engine.is_managed() {
             return Err(ConfigError::Argument {
                 what: "--shell needs an engine that stays: a managed one is gone with its job".to_owned(),
@@ -209,29 +209,29 @@ impl Config {
             });
         }
         Ok(Self {
-            declared_by: destination.declared_by(sources, dry)?,
-            assumes_parent: dry && !(sources.is_replay() || image.is_some() || says_parent || plan.parent.is_some()),
+            declared_by: destination.declared_by(settings, dry)?,
+            assumes_parent: dry && !(settings.is_replay() || image.is_some() || says_parent || plan.parent.is_some()),
             plan,
-            deployment: deployment(sources, needs_deployment, publishes)?,
+            deployment: deployment(settings, needs_deployment, publishes)?,
             engine,
-            work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
+            work_dir: settings.parse(&settings::WORK_DIR)?.unwrap_or_else(|| environment.temporary.clone()),
             destination,
             keep,
             cache_from,
-            central: sources.parse_or_default(&settings::CENTRAL)?,
-            reuse: Reuse::read(sources)?,
-            deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
-            max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
-            retry: retry::read(sources)?,
-            started: around.now,
+            central: settings.parse_or_default(&settings::CENTRAL)?,
+            reuse: Reuse::read(settings)?,
+            deny_secret_args: settings.switch(&settings::DENY_SECRET_ARGS)?,
+            max_run_time: settings.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
+            retry: retry::read(settings)?,
+            started: environment.now,
             assumed,
         })
     }
 }
 
 /// The repository that contains `path`: the given root, or the nearest directory above with `.git` or `.hg`.
-fn repository_root(sources: &SettingLayers, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
-    if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
+fn repository_root(settings: &SettingLayers, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(root) = settings.parse::<PathBuf>(&settings::ROOT)? {
         return Ok(Some(root));
     }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -240,22 +240,22 @@ fn repository_root(sources: &SettingLayers, path: &Path) -> Result<Option<PathBu
 }
 
 /// The same, for subcommands that look for images in it.
-fn required_root(sources: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
-    repository_root(sources, path)?
+fn required_root(settings: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
+    repository_root(settings, path)?
         .ok_or(ConfigError::Missing { setting: &settings::ROOT, why: "the current directory is in no checkout" })
 }
 
 /// The deployment of a job, which may do without one where it asks none.
-fn deployment(sources: &SettingLayers, is_needed: bool, publishes: bool) -> Result<Option<Deployment>, ConfigError> {
+fn deployment(settings: &SettingLayers, is_needed: bool, publishes: bool) -> Result<Option<Deployment>, ConfigError> {
     let credentials = if publishes { Credentials::Required } else { Credentials::Optional };
-    if is_needed { access::required(sources, credentials).map(Some) } else { access::optional(sources, credentials) }
+    if is_needed { access::required(settings, credentials).map(Some) } else { access::optional(settings, credentials) }
 }
 
 /// The project of the routes. A dry run of an image directory inserts none: any project does.
-fn project(sources: &SettingLayers, is_local: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
-    match sources.parse(&settings::PROJECT)? {
+fn project(settings: &SettingLayers, is_local: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+    match settings.parse(&settings::PROJECT)? {
         None if is_local => {
-            let central = sources.parse_or_default(&settings::CENTRAL)?;
+            let central = settings.parse_or_default(&settings::CENTRAL)?;
             assumed.push(format!("PROJECT is not set: publish.json has the routes of {central}"));
             Ok(central)
         }
@@ -264,12 +264,12 @@ fn project(sources: &SettingLayers, is_local: bool, assumed: &mut Vec<String>) -
 }
 
 /// The repository that `path` is in, and where its taskgraph can be.
-fn checkout(sources: &SettingLayers, path: &Path) -> Result<Checkout, ConfigError> {
-    checkout_at(sources, repository_root(sources, path)?)
+fn checkout(settings: &SettingLayers, path: &Path) -> Result<Checkout, ConfigError> {
+    checkout_at(settings, repository_root(settings, path)?)
 }
 
-fn checkout_at(sources: &SettingLayers, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
-    Ok(Checkout::new(root, sources.parse(&settings::RUN_TASK)?, sources.search_path()))
+fn checkout_at(settings: &SettingLayers, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
+    Ok(Checkout::new(root, settings.parse(&settings::RUN_TASK)?, settings.search_path()))
 }
 
 /// What the context is made from here, and in a dry run what those of the images below it are.
@@ -285,9 +285,9 @@ fn context_trees(context: &ContextPlan, image: Option<&DryRunImage>) -> Vec<Cont
 }
 
 /// The parent. Its name in the engine cannot be configured.
-fn parent(sources: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
-    let Some(parent) = sources.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
-    match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+fn parent(settings: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
+    let Some(parent) = settings.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
+    match settings.get(&settings::DOCKER_BUILD_ARGS)? {
         Some(given) if args.contains_key(PARENT_ARG) => Err(given.wrong(format!(
             "has {PARENT_ARG}, which the image of PARENT_TASK_ID is given to the build as: leave one of them out"
         ))),
@@ -296,8 +296,8 @@ fn parent(sources: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Op
 }
 
 /// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
-pub fn dockerfile_args(sources: &SettingLayers) -> Result<BTreeMap<String, String>, ConfigError> {
-    match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+pub fn dockerfile_args(settings: &SettingLayers) -> Result<BTreeMap<String, String>, ConfigError> {
+    match settings.get(&settings::DOCKER_BUILD_ARGS)? {
         // The position only: the error's own text contains the values, and some of them are private.
         Some(given) => serde_json::from_str(&given.text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -307,25 +307,25 @@ pub fn dockerfile_args(sources: &SettingLayers) -> Result<BTreeMap<String, Strin
     }
 }
 
-fn build_args(sources: &SettingLayers, image: Option<&DryRunImage>) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut args = image.map_or_else(|| dockerfile_args(sources), |image| Ok(image.build_args()))?;
+fn build_args(settings: &SettingLayers, image: Option<&DryRunImage>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut args = image.map_or_else(|| dockerfile_args(settings), |image| Ok(image.build_args()))?;
     // image_builder passes it too, so that Dockerfiles can fetch artifacts while they build.
-    if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
+    if let Some(root_url) = settings.get(&settings::ROOT_URL)? {
         args.entry(settings::ROOT_URL.variable.to_owned()).or_insert(root_url.text);
     }
     Ok(args)
 }
 
 fn pushdate(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     dry: bool,
     assumed: &mut Vec<String>,
 ) -> Result<PushDate, ConfigError> {
-    match sources.parse(&settings::PUSHDATE)? {
+    match settings.parse(&settings::PUSHDATE)? {
         Some(pushdate) => Ok(pushdate),
         None if dry => {
-            let now = around.now.as_second().to_string();
+            let now = environment.now.as_second().to_string();
             let now: PushDate = now.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))?;
             assumed.push(format!("PUSHDATE is not set: it is taken for now, {now}"));
             Ok(now)
@@ -341,13 +341,13 @@ fn time(given: &SettingValue) -> Result<Timestamp, ConfigError> {
 }
 
 fn artifact(
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     destination: &Destination,
     assumed: &mut Vec<String>,
 ) -> Result<ArtifactPlan, ConfigError> {
-    let name: ArtifactName = match sources.get(&settings::ARTIFACT_NAME)? {
-        None => destination.artifact_name(sources)?,
+    let name: ArtifactName = match settings.get(&settings::ARTIFACT_NAME)? {
+        None => destination.artifact_name(settings)?,
         Some(given) => {
             let name: ArtifactName = given.parse()?;
             if !(name.is_tar() || name.is_zstd()) {
@@ -356,20 +356,20 @@ fn artifact(
             name
         }
     };
-    let level: i32 = sources.parse_or_default(&settings::ZSTD_LEVEL)?;
+    let level: i32 = settings.parse_or_default(&settings::ZSTD_LEVEL)?;
     if !(1..=19).contains(&level) {
-        let given = sources.get(&settings::ZSTD_LEVEL)?;
+        let given = settings.get(&settings::ZSTD_LEVEL)?;
         let why = format!("{level} is not a zstd level: expected 1 to 19");
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
-    let mut expires = sources.get(&settings::ARTIFACT_EXPIRES)?.map(|given| time(&given)).transpose()?;
-    if let Some(past) = expires.filter(|expires| *expires <= around.now) {
+    let mut expires = settings.get(&settings::ARTIFACT_EXPIRES)?.map(|given| time(&given)).transpose()?;
+    if let Some(past) = expires.filter(|expires| *expires <= environment.now) {
         let why = format!("{past} is past: the artifact would be gone before anybody reads it");
-        let given = sources.get(&settings::ARTIFACT_EXPIRES)?;
+        let given = settings.get(&settings::ARTIFACT_EXPIRES)?;
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
     if matches!(destination, Destination::DryRun(_)) && expires.is_none() {
-        let assumption = around.now + DRY_RUN_EXPIRY;
+        let assumption = environment.now + DRY_RUN_EXPIRY;
         assumed.push(format!(
             "ARTIFACT_EXPIRES is not set: publish.json takes {assumption:.0}, a task would take its own"
         ));
@@ -378,8 +378,8 @@ fn artifact(
     let zstd_level = name.is_zstd().then_some(level);
     // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
     let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
-    let storage = sources.parse_or_default(&settings::ARTIFACT_STORAGE)?;
-    Ok(ArtifactPlan { name, expires, storage, zstd_level, export: sources.parse_or_default(&settings::EXPORT)? })
+    let storage = settings.parse_or_default(&settings::ARTIFACT_STORAGE)?;
+    Ok(ArtifactPlan { name, expires, storage, zstd_level, export: settings.parse_or_default(&settings::EXPORT)? })
 }
 
 #[cfg(test)]
@@ -390,8 +390,8 @@ mod tests {
     fn wrong_build_arguments_are_not_printed() {
         for text in [r#""{\"TOKEN\":\"secret\"}""#, r#"{"TOKEN":["secret"]}"#, r#"{"TOKEN":"secret"#] {
             let environment = |name: &str| (name == "DOCKER_BUILD_ARGS").then(|| OsString::from(text));
-            let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
-            let error = dockerfile_args(&sources).unwrap_err().to_string();
+            let settings = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
+            let error = dockerfile_args(&settings).unwrap_err().to_string();
             assert!(error.starts_with("DOCKER_BUILD_ARGS: ") && !error.contains("secret"), "{error}");
         }
     }

@@ -24,23 +24,23 @@ pub struct ImagesDir {
 
 impl ImagesDir {
     /// Reads it; without a root it is the checkout that `directory` is in.
-    pub fn read(sources: &SettingLayers, directory: &Path) -> Result<Self, ConfigError> {
-        Self::at(sources, required_root(sources, directory)?)
+    pub fn read(settings: &SettingLayers, directory: &Path) -> Result<Self, ConfigError> {
+        Self::at(settings, required_root(settings, directory)?)
     }
 
     /// The same; none where `directory` is in no checkout.
-    pub fn find(sources: &SettingLayers, directory: &Path) -> Result<Option<Self>, ConfigError> {
-        repository_root(sources, directory)?.map(|root| Self::at(sources, root)).transpose()
+    pub fn find(settings: &SettingLayers, directory: &Path) -> Result<Option<Self>, ConfigError> {
+        repository_root(settings, directory)?.map(|root| Self::at(settings, root)).transpose()
     }
 
-    fn at(sources: &SettingLayers, root: PathBuf) -> Result<Self, ConfigError> {
+    fn at(settings: &SettingLayers, root: PathBuf) -> Result<Self, ConfigError> {
         let list = |text: &str| text.split(['\n', ':']).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
-        let kinds = sources.get(&settings::KIND)?;
+        let kinds = settings.get(&settings::KIND)?;
         Ok(Self {
-            checkout: checkout_at(sources, Some(root))?,
-            images_dirs: sources.get(&settings::IMAGES_DIR)?.map(|given| list(&given.text)).unwrap_or_default(),
+            checkout: checkout_at(settings, Some(root))?,
+            images_dirs: settings.get(&settings::IMAGES_DIR)?.map(|given| list(&given.text)).unwrap_or_default(),
             kinds: kinds.map(|given| if given.text == NO_KIND { Vec::new() } else { list(&given.text) }),
-            limits: image::limits(sources)?,
+            limits: image::limits(settings)?,
         })
     }
 }

@@ -19,11 +19,11 @@ const PASSED_ON: &[&str] = &[
 ];
 
 /// The current user's Podman. On other systems than Linux there is none: `podman` is only the client of a virtual machine there.
-pub(super) fn look(around: &ProcessEnvironment) -> Podman {
-    let environment =
-        PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
-    let path = (around.environment)("PATH").unwrap_or_default();
-    let mut podman = Podman { program: None, environment, path };
+pub(super) fn look(environment: &ProcessEnvironment) -> Podman {
+    let passed_on =
+        PASSED_ON.iter().filter_map(|name| Some((*name, (environment.variable)(name)?))).collect::<Vec<_>>();
+    let path = (environment.variable)("PATH").unwrap_or_default();
+    let mut podman = Podman { program: None, environment: passed_on, path };
     podman.program = podman.beside("podman").filter(|_| cfg!(target_os = "linux"));
     podman
 }
@@ -45,13 +45,13 @@ mod tests {
             "https_proxy" | "TASKCLUSTER_ACCESS_TOKEN" => Some("value".into()),
             _ => None,
         };
-        let around = ProcessEnvironment {
-            environment: &environment,
+        let environment = ProcessEnvironment {
+            variable: &environment,
             now: jiff::Timestamp::UNIX_EPOCH,
             directory: PathBuf::new(),
             temporary: PathBuf::new(),
         };
-        let podman = look(&around);
+        let podman = look(&environment);
         assert_eq!(podman.program, Some(temp.path().join("podman")));
         assert_eq!(podman.beside("newuidmap"), None);
         let names: Vec<_> = podman.environment.iter().map(|(name, _)| *name).collect();

@@ -1,19 +1,19 @@
 //! Finds all settings that are missing or wrong, not only the first: after each problem it reads the configuration again as if
-//! that one were mended. `sources` has the text of each.
+//! that one were mended. `setting_layers` has the text of each.
 
 use super::{ConfigError, SettingLayers};
 
 /// Reads a configuration. If a setting is missing or wrong, its example takes its place, and the configuration is read again,
 /// until it can be read or a problem is not one of a single setting. A lone problem is returned as it is.
 pub(super) fn all<T>(
-    sources: &SettingLayers,
+    settings: &SettingLayers,
     read: impl Fn(&SettingLayers) -> Result<T, ConfigError>,
 ) -> Result<T, ConfigError> {
-    let first = match read(sources) {
+    let first = match read(settings) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    let mut mended = sources.clone();
+    let mut mended = settings.clone();
     let mut problems = vec![first];
     while let Some(setting) = problems.last().and_then(ConfigError::setting)
         && mended.replace_by_example(setting)
@@ -45,14 +45,14 @@ mod tests {
     /// The error of a job with these variables.
     fn error(variables: &BTreeMap<&str, String>) -> Option<ConfigError> {
         let environment = |name: &str| variables.get(name).map(OsString::from);
-        let around = ProcessEnvironment {
-            environment: &environment,
+        let environment = ProcessEnvironment {
+            variable: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),
             directory: "/".into(),
             temporary: "/".into(),
         };
-        let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
-        Config::read(&sources, &around).err()
+        let settings = SettingLayers::new(BTreeMap::new(), environment.variable).unwrap();
+        Config::read(&settings, &environment).err()
     }
 
     fn complete() -> BTreeMap<&'static str, String> {

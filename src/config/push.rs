@@ -32,22 +32,22 @@ pub struct Pushing {
 
 impl PushConfig {
     /// Reads the configuration of `push`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Ok(Self {
-            place: ImagesDir::read(sources, &around.directory)?,
-            engine: EngineConfig::read_lasting(sources, around)?,
-            pushing: Pushing::read(sources, around)?,
+            place: ImagesDir::read(settings, &environment.directory)?,
+            engine: EngineConfig::read_lasting(settings, environment)?,
+            pushing: Pushing::read(settings, environment)?,
         })
     }
 }
 
 impl Pushing {
-    pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
+    pub(super) fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Ok(Self {
-            force: sources.switch(&settings::FORCE)?,
-            pin: sources.switch(&settings::PIN)?,
-            logins: registry_logins(sources, around)?,
-            retry: retry::read(sources)?,
+            force: settings.switch(&settings::FORCE)?,
+            pin: settings.switch(&settings::PIN)?,
+            logins: registry_logins(settings, environment)?,
+            retry: retry::read(settings)?,
         })
     }
 }

@@ -117,10 +117,10 @@ impl Job {
     }
 
     /// Refuses a task that builds no image. Settings given as flags may be missing in the definition.
-    pub fn is_of_an_image(&self, sources: &SettingLayers) -> Result<(), ConfigError> {
+    pub fn is_of_an_image(&self, settings: &SettingLayers) -> Result<(), ConfigError> {
         let mut missing = Vec::new();
         for setting in [&settings::IMAGE_NAME, &settings::HASH] {
-            if sources.get(setting)?.is_none() {
+            if settings.get(setting)?.is_none() {
                 missing.push(setting.variable);
             }
         }
@@ -153,33 +153,33 @@ pub struct Replay {
 
 impl Replay {
     /// Reads the settings that `replay` needs before it has the task.
-    pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
+    pub fn read(settings: &SettingLayers) -> Result<Self, ConfigError> {
         // With `payload` a worker would publish the files: here there is none.
-        let publish = sources.parse(&settings::PUBLISH)? == Some(PublishBy::Api);
-        if publish && sources.switch(&settings::DRY_RUN)? {
+        let publish = settings.parse(&settings::PUBLISH)? == Some(PublishBy::Api);
+        if publish && settings.switch(&settings::DRY_RUN)? {
             let what = "--publish and --dry-run exclude each other".to_owned();
             return Err(ConfigError::Argument { what, hint: "leave one of them out" });
         }
         let credentials = if publish { Credentials::Required } else { Credentials::Optional };
-        Ok(Self { deployment: access::required(sources, credentials)?, publish })
+        Ok(Self { deployment: access::required(settings, credentials)?, publish })
     }
 }
 
 /// The name of the last good step's image when a step fails, if it is to be kept.
 pub(super) fn kept(
-    sources: &SettingLayers,
+    settings: &SettingLayers,
     task: Option<&TaskRun>,
     dry_run: Option<&DryRunNames>,
 ) -> Result<Option<String>, ConfigError> {
-    if !sources.switch(&settings::SHELL)? {
+    if !settings.switch(&settings::SHELL)? {
         return Ok(None);
     }
-    if dry_run.is_none() && !sources.is_replay() {
+    if dry_run.is_none() && !settings.is_replay() {
         let why = "--shell is for --dry-run and for `replay`: nobody opens a shell in a task";
         return Err(ConfigError::Combination(why.to_owned()));
     }
     // A tag may not begin with the dash that a task id may begin with.
-    let task = task.filter(|_| sources.is_replay()).map(|task| task.task_id.as_str().trim_start_matches('-'));
+    let task = task.filter(|_| settings.is_replay()).map(|task| task.task_id.as_str().trim_start_matches('-'));
     let own = task.or(dry_run.map(|dry_run| dry_run.id.as_str())).unwrap_or("no-task");
     Ok(Some(format!("image-worker-replay:{own}")))
 }
@@ -209,16 +209,16 @@ mod tests {
         let env =
             json!({ "PROJECT": "try", "IMAGE_NAME": "builder", "INDEX": "", "TASK_ID": "x", "DOCKER_HOST": "there" });
         let job = job(&json!({ "env": env })).unwrap();
-        let sources = SettingLayers::new([("image-name", "other".to_owned())].into(), &here).unwrap().of(&job);
-        let text = |setting| sources.get(setting).unwrap().map(|given| given.text);
+        let settings = SettingLayers::new([("image-name", "other".to_owned())].into(), &here).unwrap().of(&job);
+        let text = |setting| settings.get(setting).unwrap().map(|given| given.text);
         assert_eq!(text(&settings::IMAGE_NAME).unwrap(), "other");
         assert_eq!(text(&settings::PROJECT).unwrap(), "try");
         assert_eq!(text(&settings::DOCKER_HOST).unwrap(), "here");
         assert_eq!(text(&settings::TASK_ID).unwrap(), TASK);
         assert_eq!((text(&settings::HASH), text(&settings::INDEX)), (None, None));
-        let origin = sources.get(&settings::PROJECT).unwrap().unwrap().origin.to_string();
+        let origin = settings.get(&settings::PROJECT).unwrap().unwrap().origin.to_string();
         assert_eq!(origin, format!("PROJECT of task {TASK}"));
-        let error = job.is_of_an_image(&sources).unwrap_err().to_string();
+        let error = job.is_of_an_image(&settings).unwrap_err().to_string();
         assert!(error.starts_with(&format!("task {TASK}: ")) && error.contains("has no HASH;"), "{error}");
     }
 
@@ -247,16 +247,16 @@ mod tests {
     #[test]
     fn a_shell_is_for_people() {
         let flags = || [("shell", "1".to_owned())].into();
-        let sources = SettingLayers::new(flags(), &|_| None).unwrap();
+        let settings = SettingLayers::new(flags(), &|_| None).unwrap();
         let dry_run = DryRunNames { id: "dry-run-x".to_owned(), is_hash_known: true };
         let task = TaskRun { task_id: "-N1SbArXTPSVFNUvaOlinQ".parse().unwrap(), run_id: 0 };
-        let of = |sources: &SettingLayers, task| kept(sources, task, Some(&dry_run)).unwrap().unwrap();
+        let of = |settings: &SettingLayers, task| kept(settings, task, Some(&dry_run)).unwrap().unwrap();
         // Several dry runs can have the same task id.
         for task in [None, Some(&task)] {
-            assert_eq!(of(&sources, task), "image-worker-replay:dry-run-x");
-            assert!(kept(&sources, task, None).unwrap_err().to_string().starts_with("--shell is for --dry-run"));
+            assert_eq!(of(&settings, task), "image-worker-replay:dry-run-x");
+            assert!(kept(&settings, task, None).unwrap_err().to_string().starts_with("--shell is for --dry-run"));
         }
-        let replay = sources.of(&job(&json!({})).unwrap());
+        let replay = settings.of(&job(&json!({})).unwrap());
         assert_eq!(of(&replay, Some(&task)), "image-worker-replay:N1SbArXTPSVFNUvaOlinQ");
     }
 }

@@ -4,14 +4,14 @@ use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::collect::CONTEXT_TIME;
 
 /// The latest time in a reproducible image, in seconds since 1970; nothing for an image that stays as the engine made it.
-pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<u64>, ConfigError> {
-    let Some(given) = sources.get(&settings::SOURCE_DATE_EPOCH)? else {
-        return Ok(sources.switch(&settings::REPRODUCIBLE)?.then_some(CONTEXT_TIME.into()));
+pub(super) fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Option<u64>, ConfigError> {
+    let Some(given) = settings.get(&settings::SOURCE_DATE_EPOCH)? else {
+        return Ok(settings.switch(&settings::REPRODUCIBLE)?.then_some(CONTEXT_TIME.into()));
     };
     let Ok(epoch) = given.text.parse::<u64>() else {
         return Err(given.wrong(format!("{:?} is no number of seconds since 1970", given.text)));
     };
-    if i64::try_from(epoch).map_or(true, |seconds| seconds > around.now.as_second()) {
+    if i64::try_from(epoch).map_or(true, |seconds| seconds > environment.now.as_second()) {
         let why =
             format!("{epoch} is in the future: times before it stay as the clock has them; give the commit's time");
         return Err(given.wrong(why));
@@ -28,14 +28,14 @@ mod tests {
     fn given(variables: &[(&str, &str)]) -> Result<Option<u64>, String> {
         let environment =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-        let sources = SettingLayers::new([].into(), &environment).unwrap();
-        let around = ProcessEnvironment {
-            environment: &environment,
+        let settings = SettingLayers::new([].into(), &environment).unwrap();
+        let environment = ProcessEnvironment {
+            variable: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),
             directory: "/".into(),
             temporary: "/".into(),
         };
-        read(&sources, &around).map_err(|error| error.to_string())
+        read(&settings, &environment).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -22,12 +22,12 @@ pub struct Rerun {
 
 impl Rerun {
     /// Reads what `rerun` needs.
-    pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
+    pub fn read(settings: &SettingLayers) -> Result<Self, ConfigError> {
+        let pause: NonZeroU64 = settings.parse_or_default(&settings::LONGEST_PAUSE)?;
         Ok(Self {
-            deployment: access::required(sources, Credentials::Optional)?,
-            yes: sources.switch(&settings::YES)?,
-            follow: !sources.switch(&settings::NO_FOLLOW)?,
+            deployment: access::required(settings, Credentials::Optional)?,
+            yes: settings.switch(&settings::YES)?,
+            follow: !settings.switch(&settings::NO_FOLLOW)?,
             longest_pause: Duration::from_secs(pause.get()),
         })
     }

@@ -7,13 +7,13 @@ use super::settings::{self, Setting};
 use super::{ConfigError, SettingLayers};
 use crate::net::retry::RetryConfig;
 
-pub(super) fn read(sources: &SettingLayers) -> Result<RetryConfig, ConfigError> {
+pub(super) fn read(settings: &SettingLayers) -> Result<RetryConfig, ConfigError> {
     // Nothing can be done in no time, and in no try.
     let seconds = |setting: &'static Setting| {
-        sources.parse_or_default::<NonZeroU64>(setting).map(|seconds| Duration::from_secs(seconds.get()))
+        settings.parse_or_default::<NonZeroU64>(setting).map(|seconds| Duration::from_secs(seconds.get()))
     };
     Ok(RetryConfig {
-        attempts: sources.parse::<NonZeroU32>(&settings::TRIES)?.map(NonZeroU32::get),
+        attempts: settings.parse::<NonZeroU32>(&settings::TRIES)?.map(NonZeroU32::get),
         call_timeout: seconds(&settings::CALL_TIMEOUT)?,
         silence: seconds(&settings::SILENCE)?,
     })
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn the_settings_show_the_defaults() {
-        let sources = SettingLayers::new([].into(), &|_| None).unwrap();
-        assert_eq!(read(&sources).unwrap(), RetryConfig::default());
+        let settings = SettingLayers::new([].into(), &|_| None).unwrap();
+        assert_eq!(read(&settings).unwrap(), RetryConfig::default());
     }
 }

@@ -19,14 +19,14 @@ pub enum Reuse {
 }
 
 impl Reuse {
-    pub(super) fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        if sources.switch(&settings::FORCE)? {
+    pub(super) fn read(settings: &SettingLayers) -> Result<Self, ConfigError> {
+        if settings.switch(&settings::FORCE)? {
             return Ok(Self::Nothing);
         }
-        if sources.switch(&settings::REBUILD_TASK)? {
+        if settings.switch(&settings::REBUILD_TASK)? {
             return Ok(Self::Own);
         }
-        let until = sources.get(&settings::NEEDED_UNTIL)?.map(|given| time(&given)).transpose()?;
+        let until = settings.get(&settings::NEEDED_UNTIL)?.map(|given| time(&given)).transpose()?;
         Ok(until.map_or(Self::Any, Self::LastingUntil))
     }
 }

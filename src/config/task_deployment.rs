@@ -25,9 +25,9 @@ impl SettingLayers<'_> {
             let why = "TASKCLUSTER_PROXY_URL is set, and the URL of a task does not say whose proxy that is";
             return Err(ConfigError::Missing { setting: &settings::ROOT_URL, why });
         }
-        let mut sources = self.clone();
-        sources.flags.insert(settings::ROOT_URL.name, whole(root_url));
-        Ok(sources)
+        let mut settings = self.clone();
+        settings.flags.insert(settings::ROOT_URL.name, whole(root_url));
+        Ok(settings)
     }
 }
 
@@ -43,9 +43,9 @@ mod tests {
         let id = "fN1SbArXTPSVFNUvaOlinQ";
         let of = |configured: &'static str, task: &str| {
             let environment = |name: &str| (name == "TASKCLUSTER_ROOT_URL").then(|| OsString::from(configured));
-            let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
-            let sources = sources.of_deployment(&task.parse().unwrap()).map_err(|error| error.to_string())?;
-            Ok::<_, String>(sources.get(&settings::ROOT_URL).unwrap().map(|given| given.text))
+            let settings = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
+            let settings = settings.of_deployment(&task.parse().unwrap()).map_err(|error| error.to_string())?;
+            Ok::<_, String>(settings.get(&settings::ROOT_URL).unwrap().map(|given| given.text))
         };
         let url = format!("https://tc.example.com/tasks/{id}");
         assert_eq!(of("", &url), Ok(Some("https://tc.example.com".to_owned())));

@@ -27,8 +27,8 @@ pub enum TreeForm {
 
 impl TreeConfig {
     /// Reads the configuration of `tree`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let form = match (sources.switch(&settings::JSON)?, sources.switch(&settings::DOT)?) {
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        let form = match (settings.switch(&settings::JSON)?, settings.switch(&settings::DOT)?) {
             (false, false) => TreeForm::Drawing,
             (true, false) => TreeForm::Json,
             (false, true) => TreeForm::Dot,
@@ -38,8 +38,8 @@ impl TreeConfig {
             }
         };
         Ok(Self {
-            place: ImagesDir::read(sources, &around.directory)?,
-            scheme: sources.parse_or_default(&settings::SCHEME)?,
+            place: ImagesDir::read(settings, &environment.directory)?,
+            scheme: settings.parse_or_default(&settings::SCHEME)?,
             form,
         })
     }

@@ -26,14 +26,14 @@ pub struct WhyConfig {
 
 impl WhyConfig {
     /// Reads the configuration of `why`.
-    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
+    pub fn read(settings: &SettingLayers, environment: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Ok(Self {
-            project: sources.parse(&settings::PROJECT)?,
-            central: sources.parse_or_default(&settings::CENTRAL)?,
-            index: sources.parse_or_default(&settings::INDEX)?,
-            deployment: access::required(sources, Credentials::Optional)?,
-            temporary: around.temporary.clone(),
-            now: around.now,
+            project: settings.parse(&settings::PROJECT)?,
+            central: settings.parse_or_default(&settings::CENTRAL)?,
+            index: settings.parse_or_default(&settings::INDEX)?,
+            deployment: access::required(settings, Credentials::Optional)?,
+            temporary: environment.temporary.clone(),
+            now: environment.now,
         })
     }
 }

@@ -40,7 +40,7 @@ impl ArtifactStatus {
             Ok(Some(until)) if until > now => return Ok(Self::There { until }),
             Ok(Some(at)) => return Ok(Self::Expired { at }),
             Ok(None) => {}
-            Err(error) if error.fault == CallErrorKind::Refused => return Ok(Self::Unknown),
+            Err(error) if error.kind == CallErrorKind::Refused => return Ok(Self::Unknown),
             Err(error) => return Err(error),
         }
         // The queue forgets artifacts some time after they expired, tasks later.

@@ -31,8 +31,8 @@ struct Identified {
 /// Does the job for an image directory, and publishes nothing.
 pub async fn dry_run(
     dry_run: DryRun,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
+    settings: &SettingLayers<'_>,
+    environment: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, CommandError> {
@@ -43,20 +43,20 @@ pub async fn dry_run(
         // Errors in the other settings are reported before the parent is built; its name is only a placeholder here.
         image.parent = Some(DryRunParent::Local(parent.to_string()));
     }
-    let mut config = Config::read_dry_run(sources, around, &image)?;
+    let mut config = Config::read_dry_run(settings, environment, &image)?;
     // From here on it is this run's, and an earlier image is gone, also where the parent fails.
     let reserved = image_task::reserve(&config)?;
     if let Some(parent) = parent {
         image.parent = Some(match dry_run.parent_from {
-            ParentFrom::Index => indexed(&dry_run, &parent, sources, around, stop).await?,
+            ParentFrom::Index => indexed(&dry_run, &parent, settings, environment, stop).await?,
             ParentFrom::Build => {
                 let place = place(&dry_run, &parent)?;
-                let target_arch = sources.parse(&settings::TARGET_ARCH)?;
+                let target_arch = settings.parse(&settings::TARGET_ARCH)?;
                 built(&BuildConfig::of_parents(&config, place, &dry_run.image, target_arch), &parent, stop, report)
                     .await?
             }
         });
-        config = Config::read_dry_run(sources, around, &image)?;
+        config = Config::read_dry_run(settings, environment, &image)?;
     }
     image_task::run_into(reserved, config, stop, report).await
 }
@@ -135,11 +135,11 @@ fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesDir, CommandError
 async fn indexed(
     dry_run: &DryRun,
     parent: &ImageName,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
+    settings: &SettingLayers<'_>,
+    environment: &ProcessEnvironment<'_>,
     stop: &Shutdown,
 ) -> Result<DryRunParent, CommandError> {
-    let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
+    let config = LookupConfig::of(settings, environment, place(dry_run, parent)?, dry_run.image.scheme)?;
     let found = indexed_parent::find(&config, parent, stop).await?;
     info!("the parent {parent} is CI's image of {}, indexed for {}", found.at, found.project);
     Ok(DryRunParent::Task(found.at.task_id))

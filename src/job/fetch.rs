@@ -297,7 +297,7 @@ fn classify(error: IntakeError, origin: String, path: &Path) -> FetchError {
 }
 
 fn gone(source: &ContextSource, error: CallError) -> FetchError {
-    if error.fault == crate::taskcluster::CallErrorKind::Gone { gone_from(source, error) } else { error.into() }
+    if error.kind == crate::taskcluster::CallErrorKind::Gone { gone_from(source, error) } else { error.into() }
 }
 
 fn gone_from(source: &ContextSource, error: impl std::error::Error + Send + Sync + 'static) -> FetchError {

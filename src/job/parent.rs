@@ -280,7 +280,7 @@ impl TaskImages<'_> {
     }
 
     async fn definition(&self, task: &TaskId) -> Result<Value, ParentError> {
-        self.services.queue.task(task).await.map_err(|error| match error.fault {
+        self.services.queue.task(task).await.map_err(|error| match error.kind {
             CallErrorKind::Gone => ParentError::Gone {
                 role: self.role,
                 task: task.clone(),
@@ -315,7 +315,7 @@ enum Missing {
 
 impl From<CallError> for Missing {
     fn from(error: CallError) -> Self {
-        if error.fault == CallErrorKind::Gone { Self::Gone(error.into()) } else { Self::Failed(Box::new(error.into())) }
+        if error.kind == CallErrorKind::Gone { Self::Gone(error.into()) } else { Self::Failed(Box::new(error.into())) }
     }
 }
 

@@ -22,26 +22,26 @@ use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Deployment, Nam
 pub(crate) async fn look(
     task: &TaskId,
     deployment: &Deployment,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
+    settings: &SettingLayers<'_>,
+    environment: &ProcessEnvironment<'_>,
 ) -> Result<RerunAssessment, CommandError> {
     let services = Services::new(deployment)?;
     let mut job = job(&services, deployment, task).await?;
-    job.is_of_an_image(&sources.of(&job))?;
+    job.is_of_an_image(&settings.of(&job))?;
     // The worker sets what else publishing needs.
     job.set(&settings::DRY_RUN, "1");
-    let Config { plan, destination, reuse, .. } = Config::read(&sources.of(&job), around)?;
+    let Config { plan, destination, reuse, .. } = Config::read(&settings.of(&job), environment)?;
     let builds_anyway = matches!(destination, Destination::Payload(_));
-    let rule = Rule { job: &job, reuse, now: around.now };
+    let rule = Rule { job: &job, reuse, now: environment.now };
     let (status, context, (namespace, image)) = tokio::try_join!(
         async { Ok(services.queue.status(task).await?) },
-        async { Ok::<_, CommandError>(context(&services, &plan, around.now).await?) },
+        async { Ok::<_, CommandError>(context(&services, &plan, environment.now).await?) },
         image(&services, &plan, &rule),
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
     let task = TaskRun { task_id: task.clone(), run_id };
     let failure = if failed_by_itself(&status) { Some(failure(&services, deployment, &task).await?) } else { None };
-    Ok(RerunAssessment { task, plan, status, context, namespace, builds_anyway, image, failure, now: around.now })
+    Ok(RerunAssessment { task, plan, status, context, namespace, builds_anyway, image, failure, now: environment.now })
 }
 
 /// Whether the last run ended with an exit code, so that its log says why. A worker resolves one that may be repeated as an
@@ -138,7 +138,7 @@ async fn is_allowed(
 ) -> Result<bool, CallError> {
     match services.queue.artifact_expires(at, artifact).await {
         Ok(expires) => Ok(expires.is_some_and(|expires| rule.allows(&at.task_id, expires))),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(true),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -147,7 +147,7 @@ async fn is_allowed(
 async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(None),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -156,7 +156,7 @@ async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, 
 async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
+        Err(error) if error.kind == CallErrorKind::Refused => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -158,7 +158,7 @@ pub(super) async fn failure(services: &Services, storage: &Storage, run: &TaskRu
             Some(failure) => return LoggedFailure::Reported(failure),
             None => format!("{of} has no error line of image-worker"),
         },
-        Ok(Err(DocumentError::Call(error))) if error.fault == CallErrorKind::Gone => {
+        Ok(Err(DocumentError::Call(error))) if error.kind == CallErrorKind::Gone => {
             format!("there is no {of}, or it has expired")
         }
         Ok(Err(error)) => format!("{of} cannot be read: {error}"),

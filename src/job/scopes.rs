@@ -45,7 +45,7 @@ pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Opt
         Ok(Ok(scopes)) => Some(scopes),
         // The scope is not granted, or the deployment is older than the call.
         Ok(Err(error))
-            if error.is_unknown_call || matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone) =>
+            if error.is_unknown_call || matches!(error.kind, CallErrorKind::Refused | CallErrorKind::Gone) =>
         {
             info!("{UNKNOWN}: {error}");
             None
@@ -67,7 +67,7 @@ pub(crate) fn builds(start: &Result<Start, PublishError>) -> bool {
     match start {
         Ok(start) => start.found.is_none(),
         Err(PublishError::Call(error) | PublishError::Lookup(LookupError::Call(error))) => {
-            error.fault == CallErrorKind::Refused
+            error.kind == CallErrorKind::Refused
         }
         Err(_) => false,
     }

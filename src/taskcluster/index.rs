@@ -132,7 +132,7 @@ impl Index {
     pub async fn find_task(&self, namespace: &Namespace) -> Result<Option<Entry>, CallError> {
         match self.ask(namespace).await {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) if error.fault == CallErrorKind::Gone => Ok(None),
+            Err(error) if error.kind == CallErrorKind::Gone => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -166,7 +166,7 @@ impl Index {
         let payload = serde_json::json!({ "indexes": namespaces });
         let json = match call(self.retry, CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
             // Namespaces without an entry are left out of an answer: this is about the call itself.
-            Err(error) if error.fault == CallErrorKind::Gone || error.is_unknown_call => {
+            Err(error) if error.kind == CallErrorKind::Gone || error.is_unknown_call => {
                 debug!("{error}: asking for each by itself");
                 return Ok(None);
             }

@@ -117,7 +117,7 @@ pub struct CallError {
     call: &'static str,
     target: String,
     /// Why it failed.
-    pub fault: CallErrorKind,
+    pub kind: CallErrorKind,
     what: String,
     /// What to do; may be empty.
     hint: &'static str,
@@ -131,9 +131,9 @@ pub struct CallError {
 
 impl CallError {
     /// An error that no answer of a service told.
-    fn of(call: &'static str, target: &str, fault: CallErrorKind, what: String) -> Self {
+    fn of(call: &'static str, target: &str, kind: CallErrorKind, what: String) -> Self {
         let target = target.to_owned();
-        Self { call, target, fault, what, hint: "", unauthenticated: false, is_unknown_call: false, source: None }
+        Self { call, target, kind, what, hint: "", unauthenticated: false, is_unknown_call: false, source: None }
     }
 
     fn setup(call: &'static str, error: &anyhow::Error) -> Self {
@@ -150,20 +150,20 @@ impl CallError {
         // Errors about the body of an answer do not name it.
         let from = error.as_ref().ok().and_then(|error| error.url().and_then(host));
         let from = from.map(|host| format!(" from {host}")).unwrap_or_default();
-        let (fault, what, hint, source) = match (status, error) {
+        let (kind, what, hint, source) = match (status, error) {
             (Some(status), _) if is_unknown_call => {
                 let what = format!("this is no answer of a Taskcluster service ({status}{from})");
                 (CallErrorKind::Protocol, what, "is TASKCLUSTER_ROOT_URL right?", None)
             }
             (Some(status), _) if status.is_client_error() => {
-                let fault = client_fault(status);
+                let kind = client_error_kind(status);
                 let hint = match status {
                     StatusCode::UNAUTHORIZED => "check the credentials, and the clock",
                     StatusCode::FORBIDDEN => "add the scope to the task",
                     _ => "",
                 };
                 // The scopes stand in a block of Markdown.
-                (fault, format!("{} ({status})", message.replace("```", "")), hint, None)
+                (kind, format!("{} ({status})", message.replace("```", "")), hint, None)
             }
             // The crate drops the body of a 5xx, so only the status is known.
             (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), "", None),
@@ -186,7 +186,7 @@ impl CallError {
             (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), "", None),
         };
         let unauthenticated = status == Some(StatusCode::UNAUTHORIZED);
-        Self { call, target: target.to_owned(), fault, what, hint, unauthenticated, is_unknown_call, source }
+        Self { call, target: target.to_owned(), kind, what, hint, unauthenticated, is_unknown_call, source }
     }
 
     /// A list whose pages do not end.
@@ -207,7 +207,7 @@ fn is_json(error: &reqwest::Error) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
 }
 
-fn client_fault(status: StatusCode) -> CallErrorKind {
+fn client_error_kind(status: StatusCode) -> CallErrorKind {
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => CallErrorKind::Gone,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallErrorKind::Refused,
@@ -224,7 +224,7 @@ fn human_part(message: &str) -> &str {
 
 impl Failure for CallError {
     fn retryability(&self) -> Retryability {
-        match self.fault {
+        match self.kind {
             CallErrorKind::Server | CallErrorKind::Network => Retryability::Transient,
             CallErrorKind::Gone
             | CallErrorKind::Refused
@@ -279,8 +279,8 @@ mod tests {
             (403, CallErrorKind::Refused),
         ];
         let more = [(409, CallErrorKind::Conflict), (400, CallErrorKind::Invalid), (429, CallErrorKind::Server)];
-        for (status, fault) in cases.into_iter().chain(more) {
-            assert_eq!(client_fault(StatusCode::from_u16(status).unwrap()), fault, "{status}");
+        for (status, kind) in cases.into_iter().chain(more) {
+            assert_eq!(client_error_kind(StatusCode::from_u16(status).unwrap()), kind, "{status}");
         }
     }
 
@@ -303,23 +303,23 @@ mod tests {
     #[tokio::test]
     async fn half_an_answer_is_the_networks_fault_and_a_senseless_one_is_not() {
         let (half, _) = error_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await;
-        assert_eq!(half.fault, CallErrorKind::Network);
+        assert_eq!(half.kind, CallErrorKind::Network);
         assert_eq!(half.to_string(), "queue.task for a task: the answer broke off");
         let (senseless, _) = error_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await;
-        assert_eq!(senseless.fault, CallErrorKind::Protocol);
+        assert_eq!(senseless.kind, CallErrorKind::Protocol);
     }
 
     #[tokio::test]
     async fn who_does_not_answer_is_named() {
         let (silent, host) = error_of("").await;
-        assert_eq!(silent.fault, CallErrorKind::Network);
+        assert_eq!(silent.kind, CallErrorKind::Network);
         assert_eq!(silent.to_string(), format!("queue.task for a task: no answer from {host}; {UNREACHABLE}"));
     }
 
     #[tokio::test]
     async fn a_404_without_a_services_message_is_no_services() {
         let (page, host) = error_of("HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>").await;
-        assert_eq!((page.fault, page.is_unknown_call), (CallErrorKind::Protocol, true));
+        assert_eq!((page.kind, page.is_unknown_call), (CallErrorKind::Protocol, true));
         assert_eq!(
             page.to_string(),
             format!(
@@ -327,7 +327,7 @@ mod tests {
             )
         );
         let (told, _) = error_of("HTTP/1.1 404 Not Found\r\nContent-Length: 16\r\n\r\n{\"message\":\"no\"}").await;
-        assert_eq!((told.fault, told.is_unknown_call), (CallErrorKind::Gone, false));
+        assert_eq!((told.kind, told.is_unknown_call), (CallErrorKind::Gone, false));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Queue {
         let anybody = super::Services::new(&anonymous)?;
         match anybody.queue.artifact_url(task, name).await {
             Ok(_) => Ok(true),
-            Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
+            Err(error) if error.kind == CallErrorKind::Refused => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -53,10 +53,10 @@ mod tests {
         assert_eq!(secrets.get("project/images", "token").await.unwrap(), "hunter2");
         for key in ["number", "other"] {
             let error = secrets.get("project/images", key).await.unwrap_err();
-            assert_eq!(error.fault, CallErrorKind::Gone);
+            assert_eq!(error.kind, CallErrorKind::Gone);
             assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("4711"), "{error}");
         }
         let other = secrets.get("project/other", "token").await.unwrap_err();
-        assert_eq!(other.fault, CallErrorKind::Refused);
+        assert_eq!(other.kind, CallErrorKind::Refused);
     }
 }

@@ -173,7 +173,7 @@ impl Queue {
 fn unless_gone<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.fault == CallErrorKind::Gone => Ok(None),
+        Err(error) if error.kind == CallErrorKind::Gone => Ok(None),
         Err(error) => Err(error),
     }
 }

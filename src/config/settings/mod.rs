@@ -47,7 +47,19 @@ impl Setting {
 
     const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
         let (group, repeatable, secret, common) = ("Options", false, false, false);
-        Self { name, variable, value_name, default: None, help, help_in: &[], group, repeatable, secret, common, example: None }
+        Self {
+            name,
+            variable,
+            value_name,
+            default: None,
+            help,
+            help_in: &[],
+            group,
+            repeatable,
+            secret,
+            common,
+            example: None,
+        }
     }
 
     const fn help_in(mut self, help: &'static [(&'static str, &'static str)]) -> Self {

@@ -247,7 +247,7 @@ pub async fn stored(
     artifact: &ArtifactName,
 ) -> Result<Option<Stored>, LookupError> {
     let url = match services.queue.artifact_url(at, artifact).await {
-        Err(error) if error.fault == CallErrorKind::Gone => return Ok(None),
+        Err(error) if error.kind == CallErrorKind::Gone => return Ok(None),
         url => url?,
     };
     match retry("looking at the artifact", storage.retry().policy(Policy::CALL), || storage.look(&url)).await {

@@ -109,7 +109,7 @@ fn credentials_and_scopes(request: &Request, scopes: Result<Scopes, CallError>) 
         Err(error) if error.unauthenticated => vec![Check::problem("credentials", error)],
         Err(error) => {
             let found = format!("not known: {}", ErrorChain(&error));
-            let is_usual = error.is_unknown_call || matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone);
+            let is_usual = error.is_unknown_call || matches!(error.kind, CallErrorKind::Refused | CallErrorKind::Gone);
             vec![credentials, if is_usual { Check::note("scopes", found) } else { Check::warning("scopes", found) }]
         }
         Ok(held) => vec![credentials, of_scopes(request, &held)],

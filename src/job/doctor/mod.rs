@@ -23,18 +23,18 @@ const LIMIT: Duration = Duration::from_secs(45);
 pub async fn examine(
     config: DoctorConfig,
     image: Option<&str>,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
+    settings: &SettingLayers<'_>,
+    environment: &ProcessEnvironment<'_>,
 ) -> Examination {
     let DoctorConfig { job, engine, builder, deployment, routes, place, scheme, work_dir, directory, now } = config;
     let began = Instant::now();
-    let (job, environment) = match job {
+    let (job, of_environment) = match job {
         Some(job) => plan(job),
         None => (None, Vec::new()),
     };
-    let is_task = !environment.is_empty();
+    let is_task = !of_environment.is_empty();
     // A broken environment's own errors are the same ones: each is said once.
-    let is_reported = environment.iter().any(|check| check.state == CheckState::Problem);
+    let is_reported = of_environment.iter().any(|check| check.state == CheckState::Problem);
     let problem = |name: &'static str, error: ConfigError| {
         if is_reported { Vec::new() } else { vec![Check::problem(name, error)] }
     };
@@ -66,7 +66,7 @@ pub async fn examine(
     let of_deployment = async {
         match (deployment, routes) {
             (Ok(Some(deployment)), Ok(routes)) => {
-                let job = job.or_else(|| of_image(named.as_ref(), sources, around, &routes));
+                let job = job.or_else(|| of_image(named.as_ref(), settings, environment, &routes));
                 let request = deployment::Request { deployment, routes, named, job, is_task, now, began };
                 let asking = deployment::checks(&request);
                 in_time("deployment", asking).await.unwrap_or_else(|late| vec![late])
@@ -76,7 +76,7 @@ pub async fn examine(
         }
     };
     let (of_engine, work_directory, of_deployment) = tokio::join!(of_engine, work_directory, of_deployment);
-    let checks = [environment, of_engine, work_directory, of_deployment, of_checkout];
+    let checks = [of_environment, of_engine, work_directory, of_deployment, of_checkout];
     Examination::new(checks.into_iter().flatten().collect())
 }
 
@@ -97,12 +97,12 @@ fn plan(job: Result<Config, ConfigError>) -> (Option<Config>, Vec<Check>) {
 /// The job of the named image's task. What is wrong with its settings is in other checks.
 fn of_image(
     named: Option<&NamedInTree>,
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
+    settings: &SettingLayers,
+    environment: &ProcessEnvironment,
     routes: &Routes,
 ) -> Option<Config> {
     let NamedInTree { name, hash } = named?;
-    job_of_image(sources, around, routes, name, (*hash)?).ok()
+    job_of_image(settings, environment, routes, name, (*hash)?).ok()
 }
 
 /// The result of a check; what to say about one that takes too long.

@@ -102,7 +102,7 @@ impl Builds<'_> {
     async fn document<T: DeserializeOwned>(&self, by: &BuiltBy, name: ArtifactName, limit: u64) -> Result<T, Unread> {
         let bytes = match self.bytes(by, &name, limit).await {
             Ok(bytes) => bytes,
-            Err(DocumentError::Call(error)) if error.fault == CallErrorKind::Gone => return Err(Unread::Missing),
+            Err(DocumentError::Call(error)) if error.kind == CallErrorKind::Gone => return Err(Unread::Missing),
             Err(DocumentError::Transfer(error)) if error.is_gone() => return Err(Unread::Missing),
             Err(error) => return Err(Unread::Wrong(ErrorChain(&error).to_string())),
         };

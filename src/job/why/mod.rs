@@ -37,12 +37,12 @@ pub enum Compared {
 pub async fn why(
     config: &WhyConfig,
     compared: Compared,
-    sources: &SettingLayers<'_>,
+    settings: &SettingLayers<'_>,
     report: &Report,
     stop: &Shutdown,
 ) -> Result<Explanation, CommandError> {
     let services = Services::new(&config.deployment)?;
-    let tasks = Tasks { services: &services, config, sources };
+    let tasks = Tasks { services: &services, config, settings };
     let [before, after] = match compared {
         Compared::Checkout(named, task) => {
             let task = task.map(|task| task.task_id);

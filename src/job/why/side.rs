@@ -116,7 +116,7 @@ fn hashed(args: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 pub(super) struct Tasks<'a> {
     pub(super) services: &'a Services,
     pub(super) config: &'a WhyConfig,
-    pub(super) sources: &'a SettingLayers<'a>,
+    pub(super) settings: &'a SettingLayers<'a>,
 }
 
 impl Tasks<'_> {
@@ -141,17 +141,17 @@ impl Tasks<'_> {
     /// The build of a task.
     pub(super) async fn build(&self, task: &TaskId, which: Option<&str>) -> Result<Side, CommandError> {
         let job = job(self.services, &self.config.deployment, task).await?;
-        let sources = self.sources.of(&job);
-        job.is_of_an_image(&sources)?;
-        let plan = config::task_context(self.sources, &job)?;
+        let settings = self.settings.of(&job);
+        job.is_of_an_image(&settings)?;
+        let plan = config::task_context(self.settings, &job)?;
         let why = "its image is not known";
-        let image: ImageName = sources.require(&settings::IMAGE_NAME, why)?;
-        let context_hash = sources.require(&settings::HASH, why)?;
-        let parent = match sources.parse(&settings::PARENT_TASK_ID)? {
+        let image: ImageName = settings.require(&settings::IMAGE_NAME, why)?;
+        let context_hash = settings.require(&settings::HASH, why)?;
+        let parent = match settings.parse(&settings::PARENT_TASK_ID)? {
             Some(parent) => Some(self.parent(parent).await?),
             None => None,
         };
-        let given = config::dockerfile_args(&sources)?;
+        let given = config::dockerfile_args(&settings)?;
         let which = which.map(|which| format!(", {which}")).unwrap_or_default();
         Ok(Side {
             label: format!("task {task}{which}"),
@@ -162,7 +162,7 @@ impl Tasks<'_> {
             scheme: plan.scheme,
             args: hashed(&given),
             given,
-            arch: sources.parse(&settings::TARGET_ARCH)?,
+            arch: settings.parse(&settings::TARGET_ARCH)?,
             parent,
             source: SideSource::Build { plan, tree: job.source },
         })

@@ -207,7 +207,7 @@ impl Task {
         match queue.create_reference(&self.run, &data.artifact, &like, &url).await {
             Ok(()) => Ok(true),
             // An earlier start of this very run uploaded an artifact before it was stopped: perhaps of another build.
-            Err(error) if error.fault == CallErrorKind::Conflict => {
+            Err(error) if error.kind == CallErrorKind::Conflict => {
                 info!("{error}: this task gets a copy of the image");
                 Ok(false)
             }

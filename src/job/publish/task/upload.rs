@@ -71,16 +71,14 @@ impl Task {
             // Taskcluster has no query for the storage of a deployment. One without buckets answers 400 or 500, and
             // taskcluster-proxy, which retries a 500, does not answer in time.
             Err(error)
-                if matches!(error.fault, CallErrorKind::Invalid | CallErrorKind::Server | CallErrorKind::Network)
+                if matches!(error.kind, CallErrorKind::Invalid | CallErrorKind::Server | CallErrorKind::Network)
                     && storage == StorageType::Auto =>
             {
                 info!("the deployment does not take s3 artifacts ({error}): trying the object service");
                 let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
                 Ok(self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?)
             }
-            Err(error)
-                if error.fault == CallErrorKind::Server && create.payload.storage_type == StorageType::Object =>
-            {
+            Err(error) if error.kind == CallErrorKind::Server && create.payload.storage_type == StorageType::Object => {
                 Err(PublishError::ObjectNotCreated(error))
             }
             created => Ok(created?),
@@ -199,7 +197,7 @@ impl Task {
         let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
         let url = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago: it counts as lost, like an upload that did not arrive.
-            Err(error) if error.fault == CallErrorKind::Gone => return Err(wrong(ReadBack::Missing)),
+            Err(error) if error.kind == CallErrorKind::Gone => return Err(wrong(ReadBack::Missing)),
             url => url?,
         };
         let looking = || async {

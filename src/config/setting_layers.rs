@@ -192,18 +192,18 @@ impl<'a> SettingLayers<'a> {
         environment: &'a dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let (file, file_path, replaced) = (BTreeMap::new(), PathBuf::new(), BTreeMap::new());
-        let mut sources = Self { flags, environment, file, file_path, job: None, replaced };
-        if let Some(given) = sources.get(&settings::CONFIG)? {
+        let mut settings = Self { flags, environment, file, file_path, job: None, replaced };
+        if let Some(given) = settings.get(&settings::CONFIG)? {
             let path = PathBuf::from(&given.text);
             let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
                 origin: given.origin.clone(),
                 path: path.clone(),
                 source,
             })?;
-            sources.file = parse_file(&path, &text)?;
-            sources.file_path = path;
+            settings.file = parse_file(&path, &text)?;
+            settings.file_path = path;
         }
-        Ok(sources)
+        Ok(settings)
     }
 
     /// The same, with a task's definition in place of the environment for all that a task decides.
@@ -356,12 +356,12 @@ mod tests {
             _ => None,
         };
         let flags = BTreeMap::from([("project", "flag".to_owned())]);
-        let sources = SettingLayers::new(flags, &environment).unwrap();
-        let text = |setting| sources.get(setting).unwrap().unwrap();
+        let settings = SettingLayers::new(flags, &environment).unwrap();
+        let text = |setting| settings.get(setting).unwrap().unwrap();
         assert_eq!(text(&PROJECT).text, "flag");
         assert_eq!(text(&INDEX).text, "index.variable");
-        assert_eq!(sources.parse_or_default::<i32>(&ZSTD_LEVEL).unwrap(), 7);
-        let scheme: ContextScheme = sources.parse_or_default(&HASH_SCHEME).unwrap();
+        assert_eq!(settings.parse_or_default::<i32>(&ZSTD_LEVEL).unwrap(), 7);
+        let scheme: ContextScheme = settings.parse_or_default(&HASH_SCHEME).unwrap();
         assert_eq!(scheme, ContextScheme::Tar, "an empty variable counts as not set");
         assert!(text(&ZSTD_LEVEL).origin.to_string().ends_with(": zstd-level"));
     }
@@ -370,12 +370,12 @@ mod tests {
     fn errors_name_where_the_value_came_from() {
         let environment = |name: &str| (name == "IMAGE_WORKER_FORCE").then(|| OsString::from("maybe"));
         let flags = BTreeMap::from([("hash-scheme", "md5".to_owned())]);
-        let sources = SettingLayers::new(flags, &environment).unwrap();
-        let error = sources.parse_or_default::<ContextScheme>(&HASH_SCHEME).unwrap_err().to_string();
+        let settings = SettingLayers::new(flags, &environment).unwrap();
+        let error = settings.parse_or_default::<ContextScheme>(&HASH_SCHEME).unwrap_err().to_string();
         assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected tar, gz or contents");
-        let error = sources.switch(&FORCE).unwrap_err().to_string();
+        let error = settings.switch(&FORCE).unwrap_err().to_string();
         assert_eq!(error, "IMAGE_WORKER_FORCE: \"maybe\" is not a switch: expected 1 or 0");
-        let error = sources.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();
+        let error = settings.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();
         assert_eq!(error, "PROJECT is not set: the routes name it; set it, or give --project PROJECT");
     }
 
