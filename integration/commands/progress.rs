@@ -85,7 +85,7 @@ fn a_terminal_keeps_the_output_of_a_failed_step_before_the_error() {
     assert!(omitted.is_match(&lines[failed + 1]), "{lines:#?}");
     let output = like(&lines, r"^    \| line \d+$");
     assert!(output.len() > 190 && output.last() == Some(&"    | line 300"), "{lines:#?}");
-    let error = lines.iter().position(|line| line.starts_with("[taskcluster-image-build:error] build: ")).unwrap();
+    let error = lines.iter().position(|line| line.starts_with("error: ")).unwrap();
     assert!(error > failed + output.len(), "{lines:#?}");
     assert_eq!(like(&lines, "=> => #|the step's last lines"), [""; 0], "{lines:#?}");
 }
@@ -99,7 +99,7 @@ fn a_stopped_build_leaves_nothing_of_the_display() {
     crate::harness::end_podmans_command(&seconds);
     assert_eq!(session.code, 130, "{lines:#?}");
     assert_eq!(like(&lines, r"^ => CANCELED \[.*\] RUN echo waiting").len(), 1, "{lines:#?}");
-    assert_eq!(like(&lines, r"^\[taskcluster-image-build:error\] stopped: ").len(), 1, "{lines:#?}");
+    assert_eq!(like(&lines, r"^error: SIGINT while building").len(), 1, "{lines:#?}");
     assert_eq!(like(&lines, "=> => #"), [""; 0], "{lines:#?}");
 }
 
@@ -115,9 +115,9 @@ fn comparable(log: &str) -> String {
 #[test]
 fn plain_progress_is_what_a_pipe_gets() {
     let Some(image) = Image::new("progress-plain", "RUN echo hello\n") else { return };
-    let anew: &[&str] = &["--no-cache"];
+    let no_cache: &[&str] = &["--no-cache"];
     // Also where a display is asked for; `finish` looks for control characters.
-    let piped = image.build(anew, &[("IMAGE_WORKER_PROGRESS", "tty"), ("TERM", "xterm")]).finish();
+    let piped = image.build(no_cache, &[("IMAGE_WORKER_PROGRESS", "tty"), ("TERM", "xterm")]).finish();
     piped.assert_succeeds();
     let piped = comparable(&(piped.stderr + &piped.stdout));
     assert!(piped.contains("build | hello\n") && piped.contains("[image-worker] "), "{piped}");
@@ -127,12 +127,12 @@ fn plain_progress_is_what_a_pipe_gets() {
         assert_eq!(comparable(&plain.written), piped, "{more:?} {environment:?}");
     };
     assert_the_same(&["--no-cache", "--progress", "plain"], &[]);
-    assert_the_same(anew, &[("IMAGE_WORKER_PROGRESS", "plain")]);
-    assert_the_same(anew, &[("TERM", "dumb")]);
+    assert_the_same(no_cache, &[("IMAGE_WORKER_PROGRESS", "plain")]);
+    assert_the_same(no_cache, &[("TERM", "dumb")]);
     // In a task, whose log may be a terminal.
-    assert_the_same(anew, &[("TASK_ID", "AAAAAAAAQAqAAAAAAAAAAA")]);
+    assert_the_same(no_cache, &[("TASK_ID", "AAAAAAAAQAqAAAAAAAAAAA")]);
     // Too narrow for a display.
-    assert_eq!(comparable(&image.on_terminal(39, anew).written), piped);
+    assert_eq!(comparable(&image.on_terminal(39, no_cache).written), piped);
     let json = image.on_terminal(80, &["--no-cache", "--log-format", "json"]);
     assert!(json.code == 0 && !json.written.contains('\x1b'), "{}", json.written);
 }
