@@ -36,7 +36,7 @@ pub enum ParentError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// It cannot be loaded.
-    #[error("{error} ({role} {artifact} of task {task}{promise}){}", hint(.error))]
+    #[error("{error} ({role} {artifact} of task {task}{promise}){}", Hint(hint(.error)))]
     Load {
         /// The purpose of the image.
         role: Role,
