@@ -70,6 +70,14 @@ fn each_shell_has_its_script() {
 }
 
 #[test]
+fn the_variable_of_the_scripts_alone_completes_nothing() {
+    let variable = || [("IMAGE_WORKER_COMPLETE".to_owned(), "bash".to_owned())];
+    program(["hash"], variable()).finish().assert_fails(2, &["[taskcluster-image-build:error] configuration: "]);
+    let run = program(["load", "x", "--run", "--", "make"], variable()).finish();
+    assert!(run.code != 0 && run.stderr.contains("[taskcluster-image-build:error] "), "{}", run.stderr);
+}
+
+#[test]
 fn each_subcommand_has_its_manual_page() {
     let page = |arguments: &[&str]| {
         let finished = program(arguments.iter().copied(), []).finish();

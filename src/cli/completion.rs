@@ -25,8 +25,11 @@ pub(super) fn answer(words: impl Iterator<Item = OsString>) -> Option<ExitCode> 
     let shell = std::env::var_os(COMPLETE_VARIABLE).filter(|shell| !shell.is_empty())?;
     let shells = Shells::builtins();
     let completer = shells.completer(shell.to_str()?)?;
+    // The scripts put it there: a variable in a task's environment alone is no shell that asks.
+    let mut words = words.skip(1);
+    words.next().filter(|word| word == "--")?;
+    let words: Vec<_> = words.collect();
     let mut command = with_candidates(arguments::command());
-    let words: Vec<_> = words.skip_while(|word| word != "--").skip(1).collect();
     let directory = std::env::current_dir().ok();
     let mut candidates = Vec::new();
     let done = completer.write_complete(&mut command, words, directory.as_deref(), &mut candidates);

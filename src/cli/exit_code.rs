@@ -29,7 +29,7 @@ use crate::net::registry::RegistryError;
 use crate::net::retry::{self, Retryability};
 use crate::net::transfer::TransferError;
 use crate::report::{ErrorChain, Failure, command_line};
-use crate::repository::{RevisionError, TreeError};
+use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
@@ -317,7 +317,6 @@ fn tree_code(error: &TreeError) -> u8 {
     match error {
         TreeError::Context(error) => collect_code(error),
         TreeError::OfChild { error, .. } => tree_code(error),
-        TreeError::Revision(RevisionError::Write { source, .. }) => write_code(source),
         TreeError::Revision(_) => USAGE,
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
         TreeError::Yaml(_) | TreeError::Name { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,

@@ -1,6 +1,7 @@
 //! `build NAME…`: builds images on this machine, from the contexts that tasks would use; see `job`.
 
 use clap::builder::NonEmptyStringValueParser;
+use tempfile::TempDir;
 use tracing::info;
 
 use super::{Answer, CommandContext};
@@ -105,8 +106,11 @@ impl Args {
             return image_names(&self.which.names, &config.place, &context.environment.directory);
         }
         let (place, scheme, since) = (config.place.clone(), config.scheme, self.since.clone());
-        let work_dir = config.work_dir.clone();
-        let comparing = blocking(move || changed(&place, scheme, since.as_deref(), &work_dir));
+        // Not in the thread, which a signal does not wait for.
+        let unwritable = |source| CommandError::Write { path: config.work_dir.clone(), source };
+        let work = TempDir::with_prefix_in(".image-worker-revision-", &config.work_dir).map_err(unwritable)?;
+        let directory = work.path().to_owned();
+        let comparing = blocking(move || changed(&place, scheme, since.as_deref(), &directory));
         let Changed { names, of, since, commit } =
             stop.run_stage("comparing the images with the revision", comparing).await?;
         let commit: String = commit.chars().take(12).collect();

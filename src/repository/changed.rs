@@ -34,16 +34,16 @@ impl Tree {
     }
 }
 
-/// Compares the images of a checkout, with all that is not committed, with those of a revision. `temporary` is a directory with
-/// room for what the contexts of that revision are made from.
+/// Compares the images of a checkout, with all that is not committed, with those of a revision. What the contexts of that revision
+/// are made from is written into `directory`, which is empty and the caller's to remove.
 pub fn changed(
     place: &ImagesDir,
     scheme: HashScheme,
     since: Option<&str>,
-    temporary: &Path,
+    directory: &Path,
 ) -> Result<Changed, TreeError> {
     let now = Tree::open(place)?;
-    let mut revision = Revision::open(now.root(), since, temporary)?;
+    let mut revision = Revision::open(now.root(), since, directory)?;
     let before = match revision.tree(place, &now) {
         Ok(before) => hashes(&before, scheme),
         Err(error @ TreeError::Revision(_)) => return Err(error),
@@ -78,6 +78,7 @@ fn hashes(tree: &Tree, scheme: HashScheme) -> BTreeMap<ImageName, ContextHash> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use super::super::fixture::Files;
@@ -101,7 +102,6 @@ mod tests {
         let place = ImagesDir { checkout: Checkout::from(files.root()), ..ImagesDir::default() };
         let temporary = tempfile::tempdir().unwrap();
         let changed = changed(&place, HashScheme::Tar, since, temporary.path())?;
-        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "nothing stays");
         Ok(changed.names.iter().map(ToString::to_string).collect())
     }
 
@@ -135,6 +135,21 @@ mod tests {
         assert_eq!(changed_since(&files, None).unwrap(), ["other"]);
         let status = Git::at(files.root()).run(&["status", "--porcelain"]).unwrap();
         assert_eq!(String::from_utf8_lossy(&status), " M linked/b\n M unrelated\n");
+    }
+
+    #[test]
+    fn another_umask_changes_nothing_and_another_executable_bit_does() {
+        let files = tree();
+        files.write("taskcluster/docker/other/tool", "1");
+        commit(&files);
+        let set_mode = |mode| {
+            let path = files.at("taskcluster/docker/other/tool");
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (mode, changed) in [(0o664, &[][..]), (0o600, &[]), (0o755, &["other"])] {
+            set_mode(mode);
+            assert_eq!(changed_since(&files, None).unwrap(), changed, "{mode:o}");
+        }
     }
 
     #[test]

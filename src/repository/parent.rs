@@ -5,7 +5,7 @@ use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
 use crate::context::ImageName;
 use crate::dockerfile::base_images::{DockerfileImages, FromError, FromProblem, Reference, from_lines};
-use crate::report::Hint;
+use crate::report::{Hint, split_hint};
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
 pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
@@ -59,7 +59,7 @@ pub enum ParentProblem {
         parent: ImageName,
     },
     /// A FROM that gives an engine nothing to build from.
-    #[error("{error}{arguments}")]
+    #[error("{}{}", split_hint(.error).0, Hint(split_hint(.error).1.unwrap_or_default() + arguments))]
     From {
         /// The problem.
         error: FromError,

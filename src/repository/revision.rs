@@ -3,19 +3,22 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
-
-use tempfile::TempDir;
 
 use super::git::Git;
 use super::{Tree, TreeError, USUAL_PLACES};
 use crate::config::ImagesDir;
 use crate::context::checkout::{Checkout, VENDORED};
+use crate::report::Hint;
 
 /// The directories of the docker-image kind, beside an images root.
 const KINDS_BESIDE: [&str; 2] = ["../kinds/docker-image", "../ci/docker-image"];
 
+/// The mode of an executable file in an index.
+const EXECUTABLE: &str = "100755";
 /// The mode of a symbolic link in an index.
 const LINK: &str = "120000";
 /// The mode of a submodule, which has no files here.
@@ -26,14 +29,14 @@ const SUBMODULE: &str = "160000";
 pub enum RevisionError {
     /// A checkout of something else than git.
     #[error(
-        "{} is no git checkout, and --changed asks git what has changed; name the images, or build --all", root.display()
+        "{} is no git checkout, and --changed asks git what has changed{}", root.display(), Hint("name the images, or build --all")
     )]
     NoGit {
         /// Its root.
         root: PathBuf,
     },
     /// A revision that git does not have.
-    #[error("git knows no revision {revision} in {}: {why}; name another with --since", root.display())]
+    #[error("git knows no revision {revision} in {}: {why}{}", root.display(), Hint("name another with --since"))]
     Unknown {
         /// As it was given.
         revision: String,
@@ -50,15 +53,6 @@ pub enum RevisionError {
         /// What it says.
         why: String,
     },
-    /// The directory for the revision's files.
-    #[error("cannot write into {}", directory.display())]
-    Write {
-        /// The directory.
-        directory: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// A revision, as far as its files are written.
@@ -69,24 +63,29 @@ pub(super) struct Revision {
     /// How it was chosen, in words.
     pub(super) chosen: String,
     git: Git,
+    /// The root of the git checkout.
+    top: PathBuf,
     /// The root of the checkout, which the images' paths start from.
     root: PathBuf,
     /// The root's path from that of the git checkout, which can be above.
     prefix: PathBuf,
-    /// Where the files are.
-    files: TempDir,
+    /// Where the index and the files are.
+    directory: PathBuf,
     written: BTreeSet<PathBuf>,
 }
 
 impl Revision {
     /// Finds a revision: the given one, or else the one where the branch left the default branch of `origin`, or else the last
-    /// commit.
-    pub(super) fn open(root: &Path, since: Option<&str>, temporary: &Path) -> Result<Self, TreeError> {
+    /// commit. Its files are written into `directory`, which is empty and the caller's to remove.
+    pub(super) fn open(root: &Path, since: Option<&str>, directory: &Path) -> Result<Self, TreeError> {
         let failed = |why| RevisionError::Git { root: root.to_owned(), why };
         let git = Git::at(root);
-        let Ok(top) = git.run(&["rev-parse", "--show-toplevel"]) else {
-            return Err(RevisionError::NoGit { root: root.to_owned() }.into());
-        };
+        let top = git.run(&["rev-parse", "--show-toplevel"]).map_err(|why| {
+            let root = root.to_owned();
+            let is_none = why.contains("not a git repository");
+            if is_none { RevisionError::NoGit { root } } else { RevisionError::Git { root, why } }
+        })?;
+        let top = PathBuf::from(OsStr::from_bytes(top.trim_ascii_end()));
         let prefix = line(&git.run(&["rev-parse", "--show-prefix"]).map_err(failed)?);
         let (commit, chosen) = match since {
             Some(since) => {
@@ -100,12 +99,10 @@ impl Revision {
                 Err(_) => (line(&git.run(&["rev-parse", "--verify", "HEAD"]).map_err(failed)?), "HEAD".to_owned()),
             },
         };
-        let unwritten = |source| RevisionError::Write { directory: temporary.to_owned(), source };
-        let files = TempDir::with_prefix_in(".image-worker-revision-", temporary).map_err(unwritten)?;
-        let git = Git::at(Path::new(OsStr::from_bytes(top.trim_ascii_end()))).with_index(files.path().join("index"));
+        let git = Git::at(&top).with_index(directory.join("index"));
         git.run(&["read-tree", &commit]).map_err(failed)?;
-        let (root, prefix) = (root.to_owned(), PathBuf::from(prefix));
-        Ok(Self { commit, chosen, git, root, prefix, files, written: BTreeSet::new() })
+        let (root, prefix, directory) = (root.to_owned(), PathBuf::from(prefix), directory.to_owned());
+        Ok(Self { commit, chosen, git, top, root, prefix, directory, written: BTreeSet::new() })
     }
 
     /// The images of the revision. `now` are those of the checkout, in whose places they are looked for, too.
@@ -139,8 +136,12 @@ impl Revision {
         let mut paths = paths.clone();
         while !paths.is_empty() {
             let texts: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
+            if texts.is_empty() {
+                // Without a path git lists all files.
+                break;
+            }
             let listed = self.git.run(&[&["ls-files", "--stage", "-z", "--"][..], &texts].concat()).map_err(failed)?;
-            let (mut names, mut links) = (Vec::new(), Vec::new());
+            let (mut names, mut links, mut files) = (Vec::new(), Vec::new(), Vec::new());
             for entry in listed.split(|byte| *byte == 0) {
                 let Some(tab) = entry.iter().position(|byte| *byte == b'\t') else { continue };
                 let path = PathBuf::from(OsStr::from_bytes(&entry[tab + 1..]));
@@ -151,13 +152,27 @@ impl Revision {
                 names.push(0);
                 if entry.starts_with(LINK.as_bytes()) {
                     links.push(path);
+                } else {
+                    files.push((path, entry.starts_with(EXECUTABLE.as_bytes())));
                 }
             }
             let to = format!("--prefix={}/", self.files().display());
             self.git.run_with(&["checkout-index", "--force", "-z", "--stdin", &to], &names).map_err(failed)?;
+            for (path, is_executable) in &files {
+                self.keep_mode(path, *is_executable);
+            }
             paths = links.iter().filter_map(|link| self.target(link)).collect();
         }
         Ok(())
+    }
+
+    /// Gives a file the mode that it has in the checkout, if it is as executable there: git knows no more of a mode, the hash of a
+    /// context has all of it, and a checkout has that of the umask of its day. A file that cannot be changed counts as changed.
+    fn keep_mode(&self, path: &Path, is_executable: bool) {
+        let Ok(now) = fs::symlink_metadata(self.top.join(path)) else { return };
+        if now.is_file() && (now.permissions().mode() & 0o100 != 0) == is_executable {
+            let _ = fs::set_permissions(self.files().join(path), now.permissions());
+        }
     }
 
     /// Where a link leads, as a path of the checkout; none outside of it.
@@ -173,7 +188,7 @@ impl Revision {
 
     /// Where the files are.
     fn files(&self) -> PathBuf {
-        self.files.path().join("files")
+        self.directory.join("files")
     }
 
     /// The place of the images among the written files.
