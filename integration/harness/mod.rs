@@ -413,12 +413,18 @@ impl Job {
 pub(crate) fn assert_engine_is_clean(name: &str) {
     assert_eq!(docker_output(&["images", "--quiet", name]), "", "the tag is left");
     let marked = format!("TEST={name}");
-    let all = docker_output(&["images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]);
-    for id in all.lines() {
+    let step = || {
+        let all = docker_output(&["images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]);
         // Another test can remove its own while we look.
-        let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
-        assert!(!String::from_utf8_lossy(&env.stdout).contains(&marked), "the step {id} is left");
+        let env = |id: &str| docker(&["inspect", "--format", "{{.Config.Env}}", id]).stdout;
+        all.lines().find(|id| String::from_utf8_lossy(&env(id)).contains(&marked)).map(str::to_owned)
+    };
+    // What a killed run has left, the start of another test can be removing just now.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while step().is_some() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
+    assert_eq!(step(), None, "the step is left");
     let containers = docker_output(&["ps", "--all", "--quiet", "--no-trunc"]);
     for id in containers.lines() {
         let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
