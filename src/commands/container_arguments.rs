@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::arguments::{key_value, namespace};
 use super::{Answer, CommandContext};
+use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, PLACE, REPLACE, RETRIES, SCHEME, SettingGroup, TAG};
 use crate::config::{ConfigError, ContainerConfig, ContainerSource, ImageSource};
 use crate::job::CommandError;
 use crate::job::container::{ContainerChanges, ContainerCommand, PreparedContainer};
@@ -13,6 +14,10 @@ use crate::job::foreground;
 use crate::job::load_image::unique;
 use crate::job::shutdown::Shutdown;
 use crate::taskcluster::{Namespace, TaskRef};
+
+/// The settings of both. Here --index is a route; the route prefix has only its variable and its key.
+pub(super) const SETTINGS: &[SettingGroup] =
+    &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE];
 
 const HEADING: &str = "Which image, one of";
 pub(super) const CONTAINER: &str = "The container";

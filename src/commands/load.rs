@@ -1,9 +1,9 @@
 //! `load`: loads a task image into the engine, and with `--run` runs a container of it. `job::container` has both.
 
+pub(super) use super::container_arguments::SETTINGS;
 use super::container_arguments::{CONTAINER, ContainerArgs, LoadArgs};
 use super::{Answer, CommandContext};
 use crate::config::ConfigError;
-use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, PLACE, REPLACE, RETRIES, SCHEME, SettingGroup, TAG};
 use crate::job::CommandError;
 use crate::job::container::{ContainerCommand, PreparedContainer};
 
@@ -17,10 +17,6 @@ made up. The answer is that name.
 With --run a container of it follows, with this terminal, and is removed at its end; the exit code is that of its command:
     image-worker load NAME --run -- make check
 --task takes a task's environment and command, and its image where none is given.";
-
-// Here --index is a route; the route prefix has only its variable and its key.
-pub(super) const SETTINGS: &[SettingGroup] =
-    &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE];
 
 /// Load a task image into the engine, verified on its way; --run runs it
 #[derive(Debug, PartialEq, Eq, clap::Args)]

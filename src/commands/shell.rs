@@ -1,11 +1,10 @@
 //! `shell`: a shell in a container of a task image, or in that of a task. `job::container` has it.
 
+pub(super) use super::container_arguments::SETTINGS;
 use super::container_arguments::{ContainerArgs, LoadArgs};
 use super::{Answer, CommandContext};
 use crate::config::ConfigError;
-use crate::config::settings::{
-    ACCESS, INDEXED, JSON, LIMITS, MACHINE, PLACE, REPLACE, RETRIES, SCHEME, SettingGroup, TAG,
-};
+use crate::config::settings::JSON;
 use crate::job::CommandError;
 use crate::job::container::{ContainerCommand, PreparedContainer};
 
@@ -15,10 +14,6 @@ its RUN steps. The container is removed when the shell ends, and the exit code i
     image-worker shell --task TASK_ID --volume .:/checkout
 is the image and the environment of that task, with this checkout in it; the task's command is printed, and not run.
 --local opens an image that the engine has already.";
-
-// Here --index is a route; the route prefix has only its variable and its key.
-pub(super) const SETTINGS: &[SettingGroup] =
-    &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE];
 
 /// Open a shell in a task image, or in what a task runs in
 #[derive(Debug, PartialEq, Eq, clap::Args)]

@@ -86,7 +86,9 @@ impl PreparedContainer {
             ContainerImage::Local(name) => {
                 let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
                 let there = stop.run_stage("looking at the image", engine.present(&name)).await?;
-                let image = there.map(|image| there_as(name.clone(), &image)).ok_or_else(|| no_image(&name))?;
+                let image = there
+                    .map(|image| there_as(name.clone(), &image))
+                    .ok_or_else(|| CommandError::not_in_engine(&name))?;
                 return Ok(Self { engine, image, task });
             }
             ContainerImage::OfTask => match (task.as_ref().and_then(|task| task.image.clone()), &config.task) {
@@ -145,16 +147,11 @@ async fn of_registry(engine: &Engine, name: String) -> Result<PreparedImage, Com
         engine.pull_image(&name).await?;
     }
     let there = engine.present(&name).await?;
-    there.map(|image| there_as(name.clone(), &image)).ok_or_else(|| no_image(&name))
+    there.map(|image| there_as(name.clone(), &image)).ok_or_else(|| CommandError::not_in_engine(&name))
 }
 
 fn there_as(tag: String, image: &LocalImage) -> PreparedImage {
     PreparedImage::There { tag, image_id: image.id }
-}
-
-fn no_image(name: &str) -> CommandError {
-    let what = format!("the engine has no image {name}");
-    CommandError::NoImage { what, hint: "load or build it first, or name another" }
 }
 
 fn no_task_image(task: Option<&TaskSource>) -> CommandError {

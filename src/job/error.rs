@@ -353,6 +353,14 @@ pub enum CommandError {
     Bug(String),
 }
 
+impl CommandError {
+    /// An image that the engine at hand does not have.
+    pub(super) fn not_in_engine(name: &str) -> Self {
+        let what = format!("the engine has no image {name}");
+        Self::NoImage { what, hint: "load or build it first, or name another" }
+    }
+}
+
 /// What to do about a name that nothing has, and that is like no other.
 fn tree_hint(error: &TreeError) -> &'static str {
     match error {

@@ -80,8 +80,7 @@ pub async fn local(
     report: &Report,
 ) -> Result<UnpackedImage, CommandError> {
     let Some(image) = engine.present(name).await? else {
-        let what = format!("the engine has no image {name}");
-        return Err(CommandError::NoImage { what, hint: "load or build it first, or name another" });
+        return Err(CommandError::not_in_engine(name));
     };
     let request = ExportRequest {
         engine,

@@ -114,7 +114,7 @@ impl Screen {
         Style { columns: size.columns.saturating_sub(1), color: self.color }
     }
 
-    /// The characters that write `above`, whole lines, in place of the display, and draw it anew below them.
+    /// The characters that write `above`, whole lines, in place of the display, and redraw it below them.
     pub(super) fn paint(&mut self, size: Size, above: &[u8], now: Instant) -> Vec<u8> {
         let lines = if self.is_empty() { Vec::new() } else { self.lines(size, now) };
         let rows = self.rows(size);
