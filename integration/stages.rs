@@ -86,7 +86,7 @@ fn image(stage: &str, path: &Path) -> Result<u64, Box<dyn Error>> {
     let level = if stage == "copy" { None } else { Some(stage.parse().map_err(|_| USAGE)?) };
     let mut out = tempfile::tempfile()?;
     let began = Instant::now();
-    archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, &out))?;
+    archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, &out), |_| {})?;
     let length = out.seek(SeekFrom::End(0))?;
     println!("{stage}: poured into {length} bytes in {:.3} s", began.elapsed().as_secs_f64());
     Ok(size)

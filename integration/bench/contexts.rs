@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::data;
 use super::measure::{Cost, Environment, ours, print_progress, run, theirs};
 use super::scale::Scale;
-use super::table::{Section, Table, Way};
+use super::table::{Section, Table, Way, Writes};
 use crate::harness::{Repository, path};
 
 /// The directory `$1` as a tar with what our own has in its headers.
@@ -86,7 +86,7 @@ pub(super) fn section(scale: &Scale) -> Section {
         let script = format!("{} >\"$1.theirs.tar.gz\"\nrm \"$1.theirs.tar.gz\"", tar("gzip -6"));
         let (spent, pairs) = turns(&pack, &|| beside("tar | gzip", &script));
         ratios.ratio((&format!("`context`, {what}"), "`tar \\| gzip -6`"), &pairs, None);
-        costs.cost(&format!("`context`, {what}"), &spent, Some(super::job::size(&packed)));
+        costs.cost(&format!("`context`, {what}"), &spent, Some(Writes::once(super::job::size(&packed))));
 
         let inflated = || theirs_of_intake(path(&packed));
         let pairs: Vec<_> = (0..scale.rounds)

@@ -31,8 +31,28 @@ pub(super) enum Way {
 /// The most memory that a command of ours may have, in MiB.
 const MEMORY: f64 = 48.0;
 
-/// The most that a command of ours may write, in times of what it must write.
-const WRITTEN: f64 = 1.02;
+/// What a command of ours writes to disk, and may write.
+#[derive(Clone, Copy)]
+pub(super) struct Writes {
+    /// The bytes that it makes.
+    of: u64,
+    /// Bytes that it has to write besides.
+    besides: u64,
+    /// The most, in times of what it makes.
+    most: f64,
+}
+
+impl Writes {
+    /// A file of so many bytes, once.
+    pub(super) fn once(of: u64) -> Self {
+        Self { of, besides: 0, most: 1.02 }
+    }
+
+    /// The context, of so many bytes, and of what is made only some hundred bytes for each file.
+    pub(super) fn only(besides: u64, of: u64) -> Self {
+        Self { of, besides, most: 0.05 }
+    }
+}
 
 impl Table {
     /// A table of ratios.
@@ -64,17 +84,16 @@ impl Table {
         Self { head, rows: Vec::new(), numbers: Vec::new() }
     }
 
-    /// Adds what a command took, the worst of all rounds; `must` is how much it has to write, where it has to.
-    pub(super) fn cost(&mut self, command: &str, costs: &[Cost], must: Option<u64>) {
+    /// Adds what a command took, the worst of all rounds.
+    pub(super) fn cost(&mut self, command: &str, costs: &[Cost], writes: Option<Writes>) {
         let worst = |figure: fn(&Cost) -> u64| wide(costs.iter().map(figure).max().unwrap_or_default());
         let memory = worst(|cost| cost.kib) / 1024.0;
         let mut row = vec![command.to_owned(), format!("{memory:.1} MiB"), format!("≤ {MEMORY} MiB")];
         row.push(verdict(Some(memory <= MEMORY)).to_owned());
         self.numbers.push(memory);
-        if let Some(must) = must {
-            let share = worst(|cost| cost.written) / wide(must);
-            row.extend([format!("{share:.3}"), format!("≤ {WRITTEN}"), verdict(Some(share <= WRITTEN)).to_owned()]);
-            self.numbers.push(share);
+        if let Some(Writes { of, besides, most }) = writes {
+            let share = (worst(|cost| cost.written) - wide(besides)).max(0.0) / wide(of);
+            row.extend([format!("{share:.3}"), format!("≤ {most}"), verdict(Some(share <= most)).to_owned()]);
         } else {
             row.extend(["–", "", ""].map(str::to_owned));
         }

@@ -12,7 +12,7 @@ use super::job::size;
 use super::measure::{Cost, Environment, ours, print_progress, theirs};
 use super::place::{Engine, Image};
 use super::scale::Scale;
-use super::table::{Section, Table, Way};
+use super::table::{Section, Table, Way, Writes};
 use crate::harness::{Builder, Repository, path, program};
 
 /// Beside the engine's own export.
@@ -79,7 +79,7 @@ fn beside_export(
     for (export, (pairs, spent)) in exports.iter().zip(&all) {
         let ours = format!("{}, {mib} MiB, `EXPORT={export}`", engine.name());
         ratios.ratio((&ours, "`GET /images/NAME/get` to a file"), pairs, Some(2.0));
-        costs.cost(&format!("`run --dry-run`, {ours}"), spent, Some(must));
+        costs.cost(&format!("`run --dry-run`, {ours}"), spent, Some(Writes::once(must)));
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn packed(scale: &Scale) -> Section {
         let ours = format!("`image.tar.zst`, level {level}: {} MiB", mib(sizes.0));
         let theirs = format!("`skopeo copy`, `zstd -T1 -{level}`: {} MiB", mib(sizes.1));
         ratios.ratio((&ours, &theirs), &pairs, Some(1.8));
-        costs.cost(&format!("`run --dry-run`, level {level}"), &spent, Some(must));
+        costs.cost(&format!("`run --dry-run`, level {level}"), &spent, Some(Writes::once(must)));
     }
     let words = format!(
         "The same with `ARTIFACT_NAME=public/image.tar.zst`: an image of {} MiB of this machine's own programs and documents. \

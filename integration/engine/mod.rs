@@ -5,4 +5,5 @@ mod export;
 mod find_engine;
 mod managed;
 mod private_bases;
+mod storage_upload;
 pub(crate) mod target_arch;

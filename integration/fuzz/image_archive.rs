@@ -145,7 +145,7 @@ fn make(export: &[u8], id: ImageId, level: Option<i32>) -> Result<(Written, Vec<
     let mut out = Vec::new();
     let archive = unpacked.arrange(TAG)?;
     let digested = archive.sum()?;
-    let written = archive.write_into(level, &mut out)?;
+    let written = archive.write_into(level, &mut out, |_| {})?;
     assert!(level.is_some() || digested == written, "{digested:?}, but {written:?} was written");
     Ok((written, out))
 }

@@ -57,7 +57,7 @@ fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
         unpacked.expect(id.parse().unwrap()).unwrap();
     }
     let mut bytes = Vec::new();
-    unpacked.arrange(tag).unwrap().write_into(None, &mut bytes).unwrap();
+    unpacked.arrange(tag).unwrap().write_into(None, &mut bytes, |_| {}).unwrap();
     assert_eq!(check(bytes.as_slice()).unwrap().problems, [], "{}", export.display());
     bytes
 }

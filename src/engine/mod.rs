@@ -49,6 +49,6 @@ pub use error::EngineError;
 pub use handle::Engine;
 pub use managed::{ManagedError, SUPERVISOR, Supervisor, SupervisorError, supervise};
 pub use push::UploadedPart;
-pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
+pub use storage::{StorageError, Stored, StoredBlobs};
 pub use survey::EngineSurvey;
 pub use target_arch::TargetArch;

@@ -1,14 +1,28 @@
-//! Reads and changes pieces of a file as if they were one file. The callers decide which pieces belong together.
+//! Reads and changes pieces of a file, or of something like a file, as if they were one file. The callers decide which pieces
+//! belong together.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
+/// Bytes that can be read at any position, by several readers at the same time.
+pub trait ReadAt: fmt::Debug + Send + Sync {
+    /// Reads some bytes at a position into the buffer. Zero is the end.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, position)
+    }
+}
+
 /// Ranges of a file, one after the other. Each reader has its own position: several can read the same file at the same time.
 #[derive(Debug)]
 pub struct ExtentReader<'f> {
-    file: &'f File,
+    file: &'f dyn ReadAt,
     ranges: &'f [Range<u64>],
     /// Where each piece begins in the concatenation.
     starts: Vec<u64>,
@@ -19,7 +33,7 @@ pub struct ExtentReader<'f> {
 impl<'f> ExtentReader<'f> {
     /// The pieces of a file, in this order, starting at the first byte.
     #[must_use]
-    pub fn new(file: &'f File, ranges: &'f [Range<u64>]) -> Self {
+    pub fn new(file: &'f dyn ReadAt, ranges: &'f [Range<u64>]) -> Self {
         let mut length = 0;
         let starts = ranges
             .iter()
@@ -69,22 +83,10 @@ impl<'f> ExtentReader<'f> {
         let end = position + buffer.len() as u64;
         for place in self.places(position..end) {
             let next = done + usize::try_from(place.end - place.start).map_err(io::Error::other)?;
-            self.file.read_exact_at(&mut buffer[done..next], place.start)?;
+            read_exact_at(self.file, &mut buffer[done..next], place.start)?;
             done = next;
         }
         if done < buffer.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-    }
-
-    /// Overwrites bytes of the file at a position of the concatenation.
-    pub fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let mut done = 0;
-        let end = position + bytes.len() as u64;
-        for place in self.places(position..end) {
-            let next = done + usize::try_from(place.end - place.start).map_err(io::Error::other)?;
-            self.file.write_all_at(&bytes[done..next], place.start)?;
-            done = next;
-        }
-        if done < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     /// A reader for a range of the concatenation.
@@ -100,6 +102,48 @@ impl<'f> ExtentReader<'f> {
         let copied = io::copy(&mut self.part(range), out)?;
         if copied < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
+}
+
+/// Pieces of a file that can be changed.
+#[derive(Debug)]
+pub(super) struct ExtentWriter<'f> {
+    file: &'f File,
+    /// Reads the same pieces.
+    pub(super) reader: ExtentReader<'f>,
+}
+
+impl<'f> ExtentWriter<'f> {
+    /// The pieces of a file, in this order.
+    pub(super) fn new(file: &'f File, ranges: &'f [Range<u64>]) -> Self {
+        Self { file, reader: ExtentReader::new(file, ranges) }
+    }
+
+    /// Overwrites bytes of the file at a position of the concatenation.
+    pub(super) fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let mut done = 0;
+        let end = position + bytes.len() as u64;
+        for place in self.reader.places(position..end) {
+            let next = done + usize::try_from(place.end - place.start).map_err(io::Error::other)?;
+            self.file.write_all_at(&bytes[done..next], place.start)?;
+            done = next;
+        }
+        if done < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+}
+
+fn read_exact_at(file: &dyn ReadAt, mut buffer: &mut [u8], mut position: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, position) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => {
+                let read = read?;
+                position += read as u64;
+                buffer = &mut buffer[read..];
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Read for ExtentReader<'_> {
@@ -160,15 +204,16 @@ mod tests {
     #[test]
     fn changes_go_where_the_bytes_are() {
         let (file, pieces) = (file(), [7..9, 0..3]);
-        let whole = ExtentReader::new(&file, &pieces);
-        whole.write_all_at(b"abc", 1).unwrap();
+        let writer = ExtentWriter::new(&file, &pieces);
+        writer.write_all_at(b"abc", 1).unwrap();
         let mut text = Vec::new();
+        let whole = &writer.reader;
         whole.copy(0..5, &mut text).unwrap();
         assert_eq!(text, b"7abc2");
         let mut all = [0; 10];
-        file.read_exact_at(&mut all, 0).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut all, 0).unwrap();
         assert_eq!(&all, b"bc234567a9");
-        assert_eq!(whole.write_all_at(b"xy", 4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(writer.write_all_at(b"xy", 4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(whole.copy(3..9, &mut text).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 

@@ -97,14 +97,6 @@ impl<W> ContentWriter<W> {
         Self { out, written: 0, beginning: Vec::new(), error: None }
     }
 
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
-    pub(super) fn into_inner(self) -> W {
-        self.out
-    }
-
     /// Whether the current member begins like a tar: with a header, or with the zeros of an empty tar.
     fn is_tar(&self) -> bool {
         let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);

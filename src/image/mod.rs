@@ -11,7 +11,6 @@ mod extents;
 mod fixture;
 mod forward;
 pub mod inventory;
-mod known_layers;
 pub mod layer;
 mod manifest;
 mod member_digests;
@@ -32,11 +31,10 @@ use std::io;
 
 /// The digest and size of a written archive.
 pub use crate::net::SizedDigest as Written;
-pub use arrange::ArchiveLayout;
+pub use arrange::{ArchiveLayout, LayerDamage, PlacedLayer};
 pub use check::{Checked, check};
-pub use extents::ExtentReader;
+pub use extents::{ExtentReader, ReadAt};
 pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with, verify_and_unpack};
-pub use known_layers::{KnownLayers, KnownLayersError};
 pub use member_digests::Compression;
 pub(crate) use oci::{Descriptor, Index, Manifest};
 pub(crate) use parts::header;
@@ -71,6 +69,9 @@ pub enum ArchiveError {
     /// Data that was written before cannot be read back.
     #[error("the image's layers cannot be read back from the disk that they were written to")]
     ReadBack(#[source] io::Error),
+    /// A layer in the engine's storage is not as it should be.
+    #[error(transparent)]
+    Layer(#[from] LayerDamage),
     /// The export is not an archive of the image that was built.
     #[error("the engine's export is not the image that was built: {0}")]
     Content(String),

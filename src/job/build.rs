@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::CommandError;
 use super::cache::LayerCache;
-use super::export::{EngineImage, exported};
+use super::export::{Damage, EngineImage, exported, exported_after};
 use super::fetch::Fetched;
 use super::parent::TaskImage;
 use super::prepare::{Inputs, Workplace};
@@ -18,11 +18,19 @@ use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{Base, Bases, BuildOptions, Built, Engine, EngineError, Fault, Steps};
 use crate::image::disk::ensure_space;
+use crate::net::ImageId;
 use crate::report::ErrorChain;
+
+/// The stage's name.
+const EXPORTING: &str = "exporting the image";
 
 /// An image that was built and exported from the engine, and what it was built from.
 pub(super) struct BuiltImage {
     pub(super) image: Finished,
+    /// Its id in the engine.
+    pub(super) engine_id: ImageId,
+    /// The images whose layers a reproducible one shares.
+    pub(super) below: Vec<Base>,
     pub(super) identity: Identity,
     pub(super) inputs: InputFacts,
     /// What its `Dockerfile` names.
@@ -65,11 +73,29 @@ pub(super) async fn build(
     let Built { image_id, builder, steps } = built;
     cache.report(steps);
     let below = pinnable_bases(&bases, builder, parent_tag);
-    let image = EngineImage { id: image_id, below, cache: &cache, parent: parent.as_ref() };
-    let exporting = exported(run, engine, &identity, image, work.directory.path());
-    let image = stop.run_stage("exporting the image", exporting).await?;
+    let image =
+        EngineImage { id: image_id, identity: &identity, below: &below, cache: &cache, parent: parent.as_ref() };
+    let exporting = exported(run, engine, &image, work.directory.path());
+    let image = stop.run_stage(EXPORTING, exporting).await?;
     let inputs = InputFacts { context_bytes, scheme, parent, cache };
-    Ok(BuiltImage { image, identity, inputs, bases, builder, steps })
+    Ok(BuiltImage { image, engine_id: image_id, below, identity, inputs, bases, builder, steps })
+}
+
+impl BuiltImage {
+    /// Exports it again, because the engine's storage turned out to be damaged while the image was sent.
+    pub(super) async fn export_again(
+        &mut self,
+        damage: &Damage,
+        run: &Run<'_>,
+        engine: &Engine,
+        work: &Workplace,
+    ) -> Result<(), CommandError> {
+        let Self { engine_id: id, identity, below, inputs: InputFacts { cache, parent, .. }, .. } = &*self;
+        let image = EngineImage { id: *id, identity, below, cache, parent: parent.as_ref() };
+        let exporting = exported_after(damage, run, engine, &image, work.directory.path());
+        self.image = run.stop.run_stage(EXPORTING, exporting).await?;
+        Ok(())
+    }
 }
 
 /// An image in the engine, and what its `Dockerfile` was built from.

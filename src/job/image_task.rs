@@ -1,6 +1,7 @@
 //! The image task's job: a context in, an image archive and three routes out, in three stages. How each is done is in the
 //! modules that it calls.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,27 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::build::{BuiltImage, build};
+use super::export::{Damage, StorageProblem};
 use super::measure::Baseline;
+use super::metrics::{GrowthSince, Measured};
 use super::prepare::{Connected, Lookup, Workplace, connect, look_up, prepare};
 use super::provenance::{self, ProvenanceInput};
-use super::publish::{OutputDirectory, Payload, PublishError, Publisher};
+use super::publish::{OutputDirectory, Payload, PublishError, PublishRequest, Publisher, Uploaded};
 use super::run::{Clock, Run};
 use super::shutdown::{Shutdown, ShutdownReason};
 use super::{CommandError, declared, measure, orphans, report_page, secret_values};
-use crate::config::plan::Identity;
+use crate::config::plan::{ExportChoice, Identity, ImageFile};
 use crate::config::{Config, Destination};
 use crate::decision::lookup::LatestImage;
 use crate::engine::Engine;
 use crate::engine::build_log::{self, BuildLog};
+use crate::image::ArchiveError;
 use crate::net::transfer::Storage;
-use crate::report::{Report, VERSION};
+use crate::report::{Bytes, Report, VERSION};
 use crate::taskcluster::Services;
+
+/// The stage's name.
+const PUBLISHING: &str = "publishing";
 
 /// The time limit for uploading the log of a job whose time is over: a third of what `stop` reserves.
 const LOG_UPLOAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -96,7 +103,6 @@ async fn job(run: &Run<'_>) -> Result<Outcome, CommandError> {
     let connected = connect(run, &work).await?;
     let mut log = None;
     let built = prepare_and_build(run, &connected, &work, &mut log).await;
-    connected.engine.clean().await;
     let keeping = async {
         if let Some(log) = log.and_then(BuildLog::finish) {
             publish_log(run, &log, work.limits.expires, built.as_ref().err()).await;
@@ -104,7 +110,78 @@ async fn job(run: &Run<'_>) -> Result<Outcome, CommandError> {
     };
     // Fetches the earlier image's numbers in parallel.
     let ((), earlier) = tokio::join!(keeping, earlier(run, built.as_ref().ok(), connected.newest.clone()));
-    publish(run, &connected.engine, &work, built?, earlier?).await
+    // The image may be read in the engine while it is uploaded.
+    let sent = async { upload(run, &connected.engine, &work, built?).await }.await;
+    let publishing = async { publish(run, &connected.engine, &work, sent?, earlier?).await };
+    let (published, ()) = tokio::join!(publishing, connected.engine.clean());
+    let PublishedImage { outcome, mut measured, growth } = published?;
+    measured.so_far(run.stop.stages(), run.clock.since.elapsed());
+    measure::log(&measured, growth.as_ref());
+    Ok(outcome)
+}
+
+/// An image whose archive is complete, and uploaded if it is to be.
+struct SentImage {
+    built: BuiltImage,
+    /// The archive.
+    image: ImageFile,
+    measured: Measured,
+}
+
+/// An image with all that belongs to it, and what it is compared with.
+struct PublishedImage {
+    outcome: Outcome,
+    measured: Measured,
+    growth: Option<GrowthSince>,
+}
+
+/// Uploads the image, and the files of it that do not name its archive's sum.
+async fn upload(
+    run: &Run<'_>,
+    engine: &Engine,
+    work: &Workplace,
+    mut built: BuiltImage,
+) -> Result<SentImage, CommandError> {
+    let measured = measure(run, work, &mut built)?;
+    match send(run, work, &built).await {
+        Err(CommandError::Publish(PublishError::Archive(ArchiveError::Layer(damage)))) => {
+            let damage = Damage::from(damage);
+            if run.config.plan.artifact.export != ExportChoice::Auto {
+                return Err(StorageProblem::Damaged(damage).into());
+            }
+            built.export_again(&damage, run, engine, work).await?;
+            let measured = measure(run, work, &mut built)?;
+            let image = send(run, work, &built).await?;
+            Ok(SentImage { built, image, measured })
+        }
+        sent => Ok(SentImage { image: sent?, built, measured }),
+    }
+}
+
+/// Writes down the numbers of an image, which are published with it.
+fn measure(run: &Run<'_>, work: &Workplace, built: &mut BuiltImage) -> Result<Measured, CommandError> {
+    let directory = work.directory.path();
+    let mut measured = measure::measured(&run.config.plan, built);
+    measured.so_far(run.stop.stages(), run.clock.since.elapsed());
+    let written = measured.write(directory);
+    built.image.documents.extend(written.map_err(|source| unwritable(directory, source))?);
+    Ok(measured)
+}
+
+async fn send(run: &Run<'_>, work: &Workplace, built: &BuiltImage) -> Result<ImageFile, CommandError> {
+    let uploading = run.publisher.upload(request(run, work, &built.identity), &built.image);
+    let image = run.stop.run_stage(PUBLISHING, uploading).await?;
+    let (name, layers) = (&run.config.plan.artifact.name, built.image.shape.layers.len());
+    info!("{name}: {}, {layers} layers, sha256 {}", Bytes(image.size), image.sha256);
+    Ok(image)
+}
+
+fn request<'a>(run: &'a Run<'_>, work: &Workplace, identity: &'a Identity) -> PublishRequest<'a> {
+    PublishRequest { plan: &run.config.plan, identity, expires: work.limits.expires }
+}
+
+fn unwritable(directory: &Path, source: io::Error) -> CommandError {
+    CommandError::Write { path: directory.to_owned(), source }
 }
 
 /// The image that this one is compared with.
@@ -132,20 +209,18 @@ async fn prepare_and_build(
     build(run, &connected.engine, work, inputs, log).await
 }
 
-/// Publishes the image with its metadata.
+/// Publishes the rest: the image's origin, and the routes to it.
 async fn publish(
     run: &Run<'_>,
     engine: &Engine,
     work: &Workplace,
-    mut built: BuiltImage,
+    sent: SentImage,
     earlier: Option<Baseline>,
-) -> Result<Outcome, CommandError> {
+) -> Result<PublishedImage, CommandError> {
     let Run { config, stop, publisher, clock, .. } = run;
+    let SentImage { mut built, image, mut measured } = sent;
     let (plan, directory) = (&config.plan, work.directory.path());
-    let unwritable = |source| CommandError::Write { path: directory.to_owned(), source };
-    let mut measured = measure::measured(plan, &built);
     measured.so_far(stop.stages(), clock.since.elapsed());
-    built.image.documents.extend(measured.write(directory).map_err(unwritable)?);
     let survey = built.image.survey.take();
     let made = ProvenanceInput {
         plan,
@@ -153,7 +228,7 @@ async fn publish(
         scheme: built.inputs.scheme,
         root_url: config.deployment.as_ref().map(|deployment| &deployment.root_url),
         worker_pool: work.limits.worker_pool.as_deref(),
-        image: &built.image.image,
+        image: &image,
         besides: &built.image.documents,
         bases: &built.bases,
         parent: built.inputs.parent.as_ref(),
@@ -166,14 +241,13 @@ async fn publish(
     let growth = earlier.and_then(|earlier| earlier.growth(&measured, survey.as_ref()));
     let page = survey.and_then(|survey| report_page::of_run(&made, survey, &measured, growth.as_ref(), directory));
     let besides: Vec<_> = built.image.documents.iter().chain(&page).cloned().collect();
-    let provenance =
-        provenance::write(&ProvenanceInput { besides: &besides, ..made }, directory).map_err(unwritable)?;
-    built.image.documents.extend(std::iter::once(provenance).chain(page));
-    let publishing = publisher.publish(plan, &built.identity, built.image, work.limits.expires);
-    let story = stop.run_stage("publishing", publishing).await?.story;
-    measured.so_far(stop.stages(), clock.since.elapsed());
-    measure::log(&measured, growth.as_ref());
-    Ok(Outcome { built: true, identity: built.identity, story })
+    let provenance = provenance::write(&ProvenanceInput { besides: &besides, ..made }, directory);
+    let provenance = provenance.map_err(|source| unwritable(directory, source))?;
+    let later = std::iter::once(provenance).chain(page).collect();
+    let uploaded = Uploaded { finished: built.image, image, later };
+    let publishing = publisher.publish(request(run, work, &built.identity), uploaded);
+    let story = stop.run_stage(PUBLISHING, publishing).await?.story;
+    Ok(PublishedImage { outcome: Outcome { built: true, identity: built.identity, story }, measured, growth })
 }
 
 /// Publishes the build's log, also that of a job that failed, as far as there is time for it.

@@ -54,7 +54,7 @@ pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
         builder: built.builder,
         layers: Layers::of(&image.shape, base),
         artifact: plan.artifact.name.clone(),
-        archive: image.image.size,
+        archive: image.stored.size(),
         context: built.inputs.context_bytes,
         cached: (steps.all > 0).then_some((steps.cached as u64, steps.all as u64)),
         stages: Vec::new(),

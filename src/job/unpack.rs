@@ -46,7 +46,7 @@ pub fn archive(path: &Path, directory: &Path) -> Result<UnpackedImage, CommandEr
             };
             CommandError::Diagnostics { what, hint }
         }
-        ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
+        ArchiveError::ReadBack(_) | ArchiveError::Layer(_) | ArchiveError::Rewrite(_) => error.into(),
     })
 }
 

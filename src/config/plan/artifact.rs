@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::report::keywords;
-use crate::taskcluster::{ArtifactName, ArtifactPayload, Storage};
+use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact, Storage};
 
 /// The image artifact.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +59,12 @@ keywords! {
 }
 
 impl ArtifactPlan {
+    /// The call that creates the artifact, of `size` bytes.
+    #[must_use]
+    pub fn create(&self, size: u64, expires: Timestamp) -> CreateArtifact {
+        CreateArtifact { name: self.name.clone(), payload: self.payload(self.storage, size, expires) }
+    }
+
     /// The body of `queue.createArtifact` for a storage type; `auto` begins with s3.
     #[must_use]
     pub fn payload(&self, storage: Storage, size: u64, expires: Timestamp) -> ArtifactPayload {

@@ -222,10 +222,7 @@ impl Plan {
         Publication {
             task_id,
             run_id,
-            create_artifact: CreateArtifact {
-                name: self.artifact.name.clone(),
-                payload: self.artifact.payload(self.artifact.storage, image.size, expires),
-            },
+            create_artifact: self.artifact.create(image.size, expires),
             create_documents: documents.iter().map(|it| it.create(&self.artifact, expires)).collect(),
             insert_task: [&names.latest, &names.pushdate].into_iter().chain(hash).map(insert).collect(),
         }

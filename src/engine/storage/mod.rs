@@ -1,24 +1,27 @@
 //! Reads an image's configuration and layers directly from the engine's own storage, without the copy that an export starts
-//! with. Unexpected data is an error. The data is not trusted: the caller verifies its checksums.
+//! with. Unexpected data is an error. The data is not trusted: whoever reads a layer verifies its checksum.
 
 mod blobs;
 pub(super) mod containers;
 mod docker;
 mod split;
+mod stored_bytes;
 mod tree;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
 use super::Engine;
 use super::containerd::is_containerd;
+use crate::image::UnpackedImage;
 use crate::net::blocking::blocking;
 use crate::net::{Digest, ImageId};
 pub use blobs::StoredBlobs;
 use blobs::StoredDocument;
-use split::Split;
+use stored_bytes::in_storage;
 
 /// Why an image cannot be read from the engine's storage.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,12 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+    /// The headers of the layers cannot be copied.
+    #[error("cannot write the headers of the image's layers")]
+    Staging(#[source] io::Error),
+    /// The configuration and the layers are of different images.
+    #[error("the engine's storage has other layers than the image's configuration names")]
+    OtherLayers,
     /// A file has unexpected content.
     #[error("{path} in the engine's storage is not as expected: {why}")]
     Unexpected {
@@ -54,29 +63,10 @@ pub enum StorageError {
 /// An image in the engine's storage.
 #[derive(Debug)]
 pub enum Stored {
-    /// Its layers are directories with files.
-    Files(StoredImage),
+    /// Its layers are directories with files, which are read where they are.
+    Files(UnpackedImage),
     /// Its layers are compressed blobs.
     Blobs(StoredBlobs),
-}
-
-/// An image whose layers are directories.
-#[derive(Debug)]
-pub struct StoredImage {
-    /// Its configuration, whose sha256 is its id.
-    pub config: Vec<u8>,
-    /// The layers, lowest first.
-    pub layers: Vec<StoredLayer>,
-}
-
-/// A layer in the engine's storage.
-#[derive(Debug)]
-pub struct StoredLayer {
-    /// The checksum of its tar according to the storage.
-    pub diff_id: Digest,
-    /// The size of its tar in bytes.
-    pub size: u64,
-    split: Split,
 }
 
 /// The data of an image whose layers are directories.
@@ -110,17 +100,17 @@ struct ImageLocation {
 }
 
 impl Engine {
-    /// An image by its id, in the engine's storage, if that can be read from here.
-    pub async fn stored(&self, image_id: ImageId) -> Result<Stored, StorageError> {
+    /// An image by its id, in the engine's storage, if that can be read from here. What is not in the files of its layers, the
+    /// headers of their tars, is copied into `staging`, an empty file.
+    pub async fn stored(&self, image_id: ImageId, staging: File) -> Result<Stored, StorageError> {
         let location = self.location_of(image_id).await?;
         blocking(move || {
-            let ImageFiles { config, layers } = match location.kind {
+            let files = match location.kind {
                 StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&location.root, location.id)?)),
                 StorageKind::Docker { driver } => docker::find(&location.root, &driver, location.id)?,
                 StorageKind::Podman { driver } => containers::find(&location.root, &driver, location.id)?,
             };
-            let layers = layers.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
-            Ok(Stored::Files(StoredImage { config, layers }))
+            Ok(Stored::Files(in_storage(files, staging)?))
         })
         .await
     }
@@ -165,20 +155,6 @@ impl Engine {
         let root = info.docker_root_dir.map(PathBuf::from).ok_or_else(|| unknown("it does not say where"))?;
         let driver = info.driver.unwrap_or_default();
         Ok((self.driver.storage(driver, is_containerd), root))
-    }
-}
-
-impl StoredLayer {
-    fn open(files: LayerFiles) -> Result<Self, StorageError> {
-        let LayerFiles { diff_id, split, tree } = files;
-        let split = Split::open(split, &tree)?;
-        let size = split.size()?;
-        Ok(Self { diff_id, size, split })
-    }
-
-    /// Writes the layer's tar.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.split.write(out)
     }
 }
 

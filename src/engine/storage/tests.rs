@@ -1,7 +1,7 @@
 //! Tests with handmade storages in the layouts of Docker and Podman, and with invalid ones. `integration/engine/export.rs`
 //! tests real storages.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -67,11 +67,12 @@ fn put_files(tree: &Path) {
 }
 
 fn tar_of(files: LayerFiles) -> Result<Vec<u8>, String> {
-    let layer =
-        StoredLayer::open(files).map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
+    let config = json!({ "rootfs": { "diff_ids": [files.diff_id.prefixed()] } }).to_string().into_bytes();
+    let image = in_storage(ImageFiles { config, layers: vec![files] }, tempfile::tempfile().unwrap());
+    let image = image.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
     let mut tar = Vec::new();
-    layer.write(&mut tar).map_err(|error| error.to_string())?;
-    assert_eq!(tar.len() as u64, layer.size);
+    image.reader(0).read_to_end(&mut tar).map_err(|error| error.to_string())?;
+    assert_eq!(tar.len() as u64, image.size());
     Ok(tar)
 }
 

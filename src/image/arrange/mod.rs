@@ -1,5 +1,7 @@
 //! The canonical archive of an unpacked image: the same image gives the same bytes, whichever engine exported it, and in any
-//! order. The archive is a layout of pieces of the unpacked image's own file: bytes are copied only when a file is needed.
+//! order. The archive is a layout of pieces of the unpacked image: bytes are copied only when a file is needed.
+
+mod verifier;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -10,12 +12,14 @@ use std::sync::Arc;
 
 use zstd::zstd_safe::CParameter;
 
-use super::extents::ExtentReader;
+use super::extents::{ExtentReader, ReadAt};
 use super::parts::{Part, parts};
-use super::{ArchiveError, LayerSummary, UnpackedImage};
+use super::{ArchiveError, Layer, LayerSummary, UnpackedImage};
 use crate::image::disk::punch_hole;
-use crate::net::SizedDigest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
+pub use verifier::LayerDamage;
+use verifier::LayerVerifier;
 
 /// The size of reads from and writes to disk, so that the cost of system calls is negligible.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -36,13 +40,28 @@ const TABLES_FROM: i32 = 9;
 /// than with all the memory that the level uses by default. docs/performance.md has the figures.
 const TABLES: [u32; 3] = [21, 19, 19];
 
-/// A canonical archive that consists of pieces of a staging file.
+/// A canonical archive that consists of pieces of an unpacked image.
 #[derive(Clone, Debug)]
 pub struct ArchiveLayout {
+    /// The staging file of the image.
     file: Arc<File>,
+    /// What has the pieces.
+    bytes: Arc<dyn ReadAt>,
     pieces: Arc<[Range<u64>]>,
+    layers: Arc<[PlacedLayer]>,
+    /// Whether the layers are verified already; if not, copying the archive does it.
+    is_verified: bool,
     /// The digest and size of the archive, if they are already known.
     known: Option<SizedDigest>,
+}
+
+/// Where a layer is in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedLayer {
+    /// sha256 of the plain layer.
+    pub diff_id: Digest,
+    /// Its bytes, counted from the beginning of the archive.
+    pub range: Range<u64>,
 }
 
 impl UnpackedImage {
@@ -50,22 +69,42 @@ impl UnpackedImage {
     /// unless the file already is this archive.
     pub fn arrange(&self, tag: &str) -> Result<ArchiveLayout, ArchiveError> {
         if let Some(written) = self.is_archive_of(tag) {
+            let placed = |layer: &Layer| {
+                let range = layer.pieces.first().cloned().unwrap_or_default();
+                PlacedLayer { diff_id: layer.diff_id, range }
+            };
+            let mut layers: Vec<_> = self.layers().iter().map(placed).collect();
+            layers.dedup_by_key(|layer| layer.diff_id);
             let pieces = std::iter::once(0..written.size).collect();
-            return Ok(ArchiveLayout { file: self.file.clone(), pieces, known: Some(written) });
+            return Ok(self.layout(pieces, layers, Some(written)));
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut builder = LayoutBuilder { end, pieces: Vec::new(), small: Vec::new() };
+        let (mut placed, mut position) = (Vec::new(), 0);
         let layers: Vec<_> = self.layers().iter().map(LayerSummary::from).collect();
         for part in parts(self.config(), &layers, tag).map_err(ArchiveError::Write)? {
             match part {
-                Part::Small(bytes) => builder.add_bytes(&bytes),
+                Part::Small(bytes) => {
+                    builder.add_bytes(&bytes);
+                    position += bytes.len() as u64;
+                }
                 Part::Layer(number) => {
-                    self.layers()[number].pieces.iter().for_each(|it| builder.add_piece(it.clone()));
+                    let Layer { diff_id, size, pieces } = &self.layers()[number];
+                    for piece in pieces {
+                        builder.add_piece(piece.clone());
+                    }
+                    placed.push(PlacedLayer { diff_id: *diff_id, range: position..position + size });
+                    position += size;
                 }
             }
         }
         self.file.write_all_at(&builder.small, end).map_err(ArchiveError::Write)?;
-        Ok(ArchiveLayout { file: self.file.clone(), pieces: builder.pieces.into(), known: None })
+        Ok(self.layout(builder.pieces, placed, None))
+    }
+
+    fn layout(&self, pieces: Vec<Range<u64>>, layers: Vec<PlacedLayer>, known: Option<SizedDigest>) -> ArchiveLayout {
+        let (file, bytes, is_verified) = (self.file.clone(), self.bytes.clone(), self.is_verified);
+        ArchiveLayout { file, bytes, pieces: pieces.into(), layers: layers.into(), is_verified, known }
     }
 }
 
@@ -111,12 +150,18 @@ impl ArchiveLayout {
     /// Reads the archive from its beginning; there can be several readers at the same time.
     #[must_use]
     pub fn bytes(&self) -> ExtentReader<'_> {
-        ExtentReader::new(&self.file, &self.pieces)
+        ExtentReader::new(&*self.bytes, &self.pieces)
     }
 
-    /// Copies the archive, and keeps it in the staging file.
+    /// Where the distinct layers are in the archive, in its order.
+    #[must_use]
+    pub fn layers(&self) -> &[PlacedLayer] {
+        &self.layers
+    }
+
+    /// Copies the archive, and keeps what it is made of.
     pub fn copy_to<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
-        self.copy(out, |_| {})
+        self.copy(out, |_| {}, |_| {})
     }
 
     /// The digest and size of the archive; reads it if they are not known yet.
@@ -131,15 +176,20 @@ impl ArchiveLayout {
 
     /// Writes the archive, compressed with zstd if a level is given. Returns the digest and size of the written file.
     ///
-    /// It releases the disk space of what it has written: the unpacked image and this layout are useless afterwards, even if
-    /// it fails.
-    pub fn write_into<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<SizedDigest, ArchiveError> {
+    /// It releases the space in the staging file of what it has written: the unpacked image and this layout are useless
+    /// afterwards, even if it fails. `progress` is called with numbers of bytes of the plain archive.
+    pub fn write_into<W: Write>(
+        self,
+        zstd_level: Option<i32>,
+        out: W,
+        mut progress: impl FnMut(u64),
+    ) -> Result<SizedDigest, ArchiveError> {
         let mut digest_reader = DigestReader::new(out);
         match zstd_level {
-            None => self.copy_and_release(&mut digest_reader)?,
+            None => self.copy_and_release(&mut digest_reader, &mut progress)?,
             Some(level) => {
                 let mut encoder = compressor(&mut digest_reader, level).map_err(ArchiveError::Write)?;
-                self.copy_and_release(&mut encoder)?;
+                self.copy_and_release(&mut encoder, &mut progress)?;
                 encoder.finish().map_err(ArchiveError::Write)?;
             }
         }
@@ -148,28 +198,38 @@ impl ArchiveLayout {
         Ok(written)
     }
 
-    fn copy_and_release<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
+    fn copy_and_release<W: Write>(&self, out: &mut W, progress: impl FnMut(u64)) -> Result<(), ArchiveError> {
         let bytes = self.bytes();
-        self.copy(out, |written| {
-            for place in bytes.places(written) {
+        let release = |written| {
+            // The engine's storage stays as it is.
+            for place in bytes.places(written).into_iter().filter(|_| self.is_verified) {
                 // If the file system does not support this, the staging file keeps its space until it is removed.
                 let _ = punch_hole(&self.file, place);
             }
-        })
+        };
+        self.copy(out, release, progress)
     }
 
-    /// Copies everything, and reports from time to time the range that was copied.
-    fn copy<W: Write>(&self, out: &mut W, mut copied: impl FnMut(Range<u64>)) -> Result<(), ArchiveError> {
+    /// Copies everything. Reports from time to time the range that was `copied`, and for each block its size.
+    pub(super) fn copy<W: Write>(
+        &self,
+        out: &mut W,
+        mut copied: impl FnMut(Range<u64>),
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), ArchiveError> {
         let mut bytes = self.bytes();
+        let mut verifier = LayerVerifier::new(if self.is_verified { &[] } else { &self.layers });
         let mut buffer = vec![0; COPY_BUFFER];
         let (mut reported, mut position) = (0, 0);
         loop {
-            let read = match bytes.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(ArchiveError::ReadBack)?,
-            };
+            let read = fill(&mut bytes, &mut buffer).map_err(|source| match verifier.unreadable(source) {
+                Ok(damage) => damage.into(),
+                Err(source) => ArchiveError::ReadBack(source),
+            })?;
+            verifier.add(&buffer[..read])?;
             out.write_all(&buffer[..read]).map_err(ArchiveError::Write)?;
             position += read as u64;
+            progress(read as u64);
             if read == 0 || position - reported >= RELEASE_STEP as u64 {
                 copied(reported..position);
                 reported = position;
@@ -179,6 +239,19 @@ impl ArchiveLayout {
             }
         }
     }
+}
+
+/// Reads until the buffer is full or nothing is left: of many small pieces, too, comes one large block.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => filled += read?,
+        }
+    }
+    Ok(filled)
 }
 
 /// Compresses with zstd on all cores, in one frame, with a checksum, so that consumers detect damaged files.

@@ -109,10 +109,10 @@ fn what_is_poured_is_the_same_and_is_given_back() {
     let plain = arrange(&export, "a:b");
     for level in [None, Some(3)] {
         let unpacked = import(&export);
-        let file = unpacked.file().try_clone().unwrap();
+        let file = unpacked.file.try_clone().unwrap();
         let archive = unpacked.arrange("a:b").unwrap();
         let mut out = Vec::new();
-        let written = archive.write_into(level, &mut out).unwrap();
+        let written = archive.write_into(level, &mut out, |_| {}).unwrap();
         assert_eq!(written, SizedDigest { sha256: Digest::of(&out), size: out.len() as u64 });
         if level.is_some() {
             // taskgraph reads only the first frame.
@@ -132,7 +132,8 @@ fn what_is_poured_is_the_same_and_is_given_back() {
 #[test]
 fn a_full_disk_is_told_from_a_spool_that_is_gone() {
     let mut small = [0; 1000];
-    let error = import(&fixture::podman()).arrange("a:b").unwrap().write_into(None, &mut small[..]).unwrap_err();
+    let error =
+        import(&fixture::podman()).arrange("a:b").unwrap().write_into(None, &mut small[..], |_| {}).unwrap_err();
     assert!(matches!(error, ArchiveError::Write(_)), "{error}");
     let archive = import(&fixture::podman()).arrange("a:b").unwrap();
     archive.file.set_len(100).unwrap();
@@ -147,7 +148,7 @@ fn a_layer_of_more_than_a_tar_can_say_in_digits() {
     let config = unpacked.config().to_vec();
     let layer = Layer { diff_id: Digest::of(b"huge"), size, pieces: iter::once(0..size).collect() };
     unpacked.replace(config, vec![layer]);
-    unpacked.file().set_len(size).unwrap();
+    unpacked.file.set_len(size).unwrap();
     let archive = unpacked.arrange("a:b").unwrap();
     let mut members = Archive::new(archive.bytes());
     let sizes: Vec<_> = members.entries_with_seek().unwrap().map(|entry| entry.unwrap().size()).collect();

@@ -131,7 +131,7 @@ fn pair(
     let mut differences = files::LayerDifferences::default();
     if let (Some((number, one)), Some((_, other)), false) = (a, b, identical) {
         let [one, other] = [(images[0], one), (images[1], other)]
-            .map(|(unpacked, layer)| layer::entries(unpacked.file(), &layer.pieces));
+            .map(|(unpacked, layer)| layer::entries(unpacked.bytes(), &layer.pieces));
         let error = |files::Sided { side, error: source }| CompareError {
             number: numbers[side].unwrap_or(number) + 1,
             image: images[side].image_id(),

@@ -174,7 +174,7 @@ impl Survey {
         let mut layers = Vec::new();
         for (number, part) in image.layers().iter().enumerate() {
             let (mut files, mut bytes) = (0, 0);
-            layer::entries(image.file(), &part.pieces).each(|entry| {
+            layer::entries(image.bytes(), &part.pieces).each(|entry| {
                 search.add(number, &entry);
                 if let Some(size) = tree.add(entry, number) {
                     (files, bytes) = (files + 1, bytes + size);
@@ -189,7 +189,7 @@ impl Survey {
             layer.visible = visible;
             layer.wasted -= visible;
         }
-        let packages = search.contents(image.file(), image.layers());
+        let packages = search.contents(image.bytes(), image.layers());
         let directories = tree.directories();
         let inventory = Inventory {
             image_id: image.image_id(),

@@ -1,13 +1,12 @@
 //! Reads the entries of a plain layer in a file, with their positions: it reads headers and skips contents. The callers decide
 //! what an entry means for the image.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use tar::{Archive, EntryType, Header};
 
-use super::extents::ExtentReader;
+use super::extents::{ExtentReader, ReadAt};
 use crate::context::tar_format::{BLOCK, Record, plain, records_of};
 use crate::report::Hint;
 
@@ -130,13 +129,13 @@ impl Entry {
 /// A layer whose entries can be read.
 #[derive(Debug)]
 pub struct Layer<'f> {
-    file: &'f File,
+    file: &'f dyn ReadAt,
     pieces: &'f [Range<u64>],
 }
 
 /// The layer that consists of these pieces of a file.
 #[must_use]
-pub fn entries<'f>(file: &'f File, pieces: &'f [Range<u64>]) -> Layer<'f> {
+pub fn entries<'f>(file: &'f dyn ReadAt, pieces: &'f [Range<u64>]) -> Layer<'f> {
     Layer { file, pieces }
 }
 

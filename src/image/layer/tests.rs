@@ -1,5 +1,6 @@
 //! Reads layers as engines write them, and damaged ones. The layers are made here, byte for byte.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 
 use tar::Builder;

@@ -1,29 +1,32 @@
 //! Clamps the headers of a layer, in place: no time is later than the epoch, and owners have no names. It does not read
 //! contents, and neither removes nor reorders entries.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use tar::Header;
 
 use crate::context::tar_format::{BLOCK, Record, seal};
-use crate::image::extents::ExtentReader;
-use crate::image::layer::{self, Entry, Kind, Layer, LayerError, Moment};
+use crate::image::extents::ExtentWriter;
+use crate::image::layer::{self, Entry, Kind, LayerError, Moment};
 
-/// Changes the headers of a layer. Returns the remaining pieces of the layer: it cuts out extension headers that contained only
+/// Changes the headers of a layer in this file. Returns the remaining pieces of the layer: it cuts out extension headers that contained only
 /// records that are dropped.
-pub(super) fn clamp(layer: &Layer, epoch: u64) -> Result<Vec<Range<u64>>, LayerError> {
-    let bytes = layer.bytes();
+pub(super) fn clamp(file: &File, pieces: &[Range<u64>], epoch: u64) -> Result<Vec<Range<u64>>, LayerError> {
+    let layer = layer::entries(file, pieces);
+    let writer = ExtentWriter::new(file, pieces);
+    let bytes = &writer.reader;
     let mut kept = Vec::new();
     let mut from = 0;
     layer.each(|entry| {
         let broken = |source| LayerError::Read { position: entry.start, source };
         let latest = latest(epoch).map_err(broken)?;
-        for cut in extensions(&bytes, &entry, latest).map_err(broken)? {
+        for cut in extensions(&writer, &entry, latest).map_err(broken)? {
             kept.extend(bytes.places(from..cut.start));
             from = cut.end;
         }
-        header(&bytes, entry.header, &entry, latest).map_err(broken)
+        header(&writer, entry.header, &entry, latest).map_err(broken)
     })?;
     kept.extend(bytes.places(from..bytes.length()));
     Ok(kept)
@@ -34,9 +37,9 @@ fn latest(epoch: u64) -> io::Result<Moment> {
 }
 
 /// Changes one header, if necessary.
-fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) -> io::Result<()> {
+fn header(writer: &ExtentWriter, position: u64, entry: &Entry, latest: Moment) -> io::Result<()> {
     let mut header = Header::new_old();
-    bytes.read_exact_at(header.as_mut_bytes(), position)?;
+    writer.reader.read_exact_at(header.as_mut_bytes(), position)?;
     let before = *header.as_bytes();
     let epoch = latest.seconds.unsigned_abs();
     let is_whiteout = position == entry.header && entry.whiteout().is_some();
@@ -68,13 +71,13 @@ fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) ->
         return Ok(());
     }
     seal(&mut header);
-    bytes.write_all_at(header.as_bytes(), position)
+    writer.write_all_at(header.as_bytes(), position)
 }
 
 /// Drops late times, the times of whiteouts, and names from an entry's extension headers. Returns the ranges to cut out.
-fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
+fn extensions(writer: &ExtentWriter, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
     let mut cuts = Vec::new();
-    for extension in layer::extensions(bytes, entry.start..entry.header)? {
+    for extension in layer::extensions(&writer.reader, entry.start..entry.header)? {
         let all = extension.records.len();
         let mut kept = Vec::with_capacity(all);
         for record in extension.records {
@@ -83,7 +86,7 @@ fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result
             }
         }
         if kept.len() == all {
-            header(bytes, extension.header, entry, latest)?;
+            header(writer, extension.header, entry, latest)?;
         } else if kept.is_empty() {
             cuts.push(extension.header..extension.end);
         } else {
@@ -91,14 +94,14 @@ fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result
             let text: Vec<u8> = kept.iter().flat_map(Record::text).collect();
             let end = data + (text.len() as u64).next_multiple_of(BLOCK);
             let mut block = Header::new_old();
-            bytes.read_exact_at(block.as_mut_bytes(), extension.header)?;
+            writer.reader.read_exact_at(block.as_mut_bytes(), extension.header)?;
             block.set_size(text.len() as u64);
             seal(&mut block);
-            bytes.write_all_at(block.as_bytes(), extension.header)?;
+            writer.write_all_at(block.as_bytes(), extension.header)?;
             let mut filled = text;
             filled.resize(usize::try_from(end - data).map_err(io::Error::other)?, 0);
-            bytes.write_all_at(&filled, data)?;
-            header(bytes, extension.header, entry, latest)?;
+            writer.write_all_at(&filled, data)?;
+            header(writer, extension.header, entry, latest)?;
             cuts.extend((end < extension.end).then_some(end..extension.end));
         }
     }

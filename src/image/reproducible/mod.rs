@@ -44,11 +44,11 @@ pub enum RewriteError {
     Epoch(u64),
 }
 
-/// Rewrites an image except for its first `base_layers`, which it shares with its base image. After an error, the staging file
-/// is useless.
+/// Rewrites an image, which is staged, except for its first `base_layers`, which it shares with its base image. After an error,
+/// the staging file is useless.
 pub fn rewrite(unpacked: &mut UnpackedImage, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
     let Rewritten { config, layers } =
-        rewritten(unpacked.file(), unpacked.layers(), unpacked.config(), epoch, base_layers)?;
+        rewritten(&unpacked.file, unpacked.layers(), unpacked.config(), epoch, base_layers)?;
     unpacked.replace(config, layers);
     Ok(())
 }
@@ -86,7 +86,7 @@ fn rewritten(
         let pieces = if let Some(pieces) = clamped.get(&own.diff_id) {
             pieces.clone()
         } else {
-            let pieces = clamp::clamp(&layer::entries(file, &own.pieces), epoch).map_err(broken)?;
+            let pieces = clamp::clamp(file, &own.pieces, epoch).map_err(broken)?;
             clamped.insert(own.diff_id, pieces.clone());
             pieces
         };

@@ -293,7 +293,7 @@ fn what_a_step_did_to_a_mount_point_stays() {
 #[test]
 fn damage_is_told_with_the_layers_number() {
     let image = Image::new(&[vec![file("a", "1", 1)], vec![file("b", "2", 1)]], json!({}));
-    ExtentReader::new(&image.file, &image.layers[1].pieces).write_all_at(b"zz", 0).unwrap();
+    crate::image::extents::ExtentWriter::new(&image.file, &image.layers[1].pieces).write_all_at(b"zz", 0).unwrap();
     let error = rewritten(&image.file, &image.layers, &image.config, EPOCH, 0).unwrap_err();
     assert_eq!(error.to_string(), "layer 2 of the image cannot be made reproducible");
     let error = rewritten(&image.file, &[], b"[]", EPOCH, 0).unwrap_err();

@@ -2,13 +2,12 @@
 //! unless a layer above hides it. Other modules parse the files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
 use super::SbomError;
-use crate::image::Layer;
 use crate::image::layer::{self, Entry, Kind, Whiteout};
+use crate::image::{Layer, ReadAt};
 
 /// Ten times the size of a database of ten thousand packages. Each file is read into memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -120,7 +119,7 @@ impl Search {
     }
 
     /// The wanted files of the image whose layers these are.
-    pub(super) fn effective_files(self, file: &File, layers: &[Layer]) -> Result<Files, SbomError> {
+    pub(super) fn effective_files(self, file: &dyn ReadAt, layers: &[Layer]) -> Result<Files, SbomError> {
         let (mut found, mut hidden, mut found_paths) = (Files::new(), Hidden::default(), BTreeSet::new());
         for (layer, mut change) in layers.iter().zip(self.changes).rev() {
             let entries = layer::entries(file, &layer.pieces);

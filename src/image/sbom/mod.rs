@@ -10,7 +10,6 @@ mod files;
 pub(super) mod fixture;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 
 use databases::Distribution;
@@ -18,8 +17,8 @@ pub use databases::Package;
 pub use document::{Document, Subject, document};
 use files::{Files, PathPattern, Search};
 
-use crate::image::Layer;
 use crate::image::layer::{Entry, LayerError};
+use crate::image::{Layer, ReadAt};
 use crate::report::Bytes;
 
 /// The media type of `CycloneDX`.
@@ -116,7 +115,7 @@ impl PackageSearch {
     }
 
     /// The packages; `None` if there is no database of a package manager. All entries of the layers in `file` were shown.
-    pub fn contents(self, file: &File, layers: &[Layer]) -> Result<Option<Contents>, SbomError> {
+    pub fn contents(self, file: &dyn ReadAt, layers: &[Layer]) -> Result<Option<Contents>, SbomError> {
         Ok(listed(&self.0.effective_files(file, layers)?))
     }
 }

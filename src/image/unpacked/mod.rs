@@ -1,15 +1,16 @@
-//! An image unpacked into one file, with decompressed layers, in the order that the engine wrote them. Its content is
-//! verified. Other modules use it (for the archive, a rewrite, a comparison) without moving the bytes.
+//! An image with decompressed layers: in one file, in the order that the engine wrote them, or still in the engine's storage.
+//! Other modules use it (for the archive, a rewrite, a comparison) without moving the bytes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::extents::ExtentReader;
+use super::extents::{ExtentReader, ReadAt};
 use super::member_digests::{Compression, ContentWriter};
 use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::problem::{NOTHING_LOADS, Problem};
+use super::rootfs::diff_ids;
 use super::verify::{Verified, misnamed_blobs, verify};
 use super::{ArchiveError, oci};
 use crate::net::{Digest, ImageId, SizedDigest};
@@ -20,7 +21,12 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// An unpacked image.
 #[derive(Debug)]
 pub struct UnpackedImage {
+    /// The staging file.
     pub(super) file: Arc<File>,
+    /// What has the layers: the staging file or, until [`UnpackedImage::staged`], the engine's storage.
+    pub(super) bytes: Arc<dyn ReadAt>,
+    /// Whether the layers have been compared with their digests. Whoever reads all of an unverified layer does that.
+    pub(super) is_verified: bool,
     config: Vec<u8>,
     layers: Vec<Layer>,
     tags: Vec<String>,
@@ -37,7 +43,7 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Where it is in the staging file, in order: one piece, unless a rewrite has reordered its entries.
+    /// Where its bytes are, in order: one piece, unless a rewrite has reordered its entries.
     pub pieces: Vec<Range<u64>>,
 }
 
@@ -66,14 +72,56 @@ impl UnpackedImage {
     /// The image of an archive that was read into a file.
     pub(super) fn of(index: &ArchiveIndex, file: File) -> Result<Self, Problem> {
         let Whole { config, layers, tags, ids, compressed_layers } = whole(index)?;
-        Ok(Self { file: Arc::new(file), config, layers, tags, ids, compressed_layers, archive: None })
+        let file = Arc::new(file);
+        let bytes = file.clone();
+        Ok(Self { file, bytes, is_verified: true, config, layers, tags, ids, compressed_layers, archive: None })
+    }
+
+    /// An image whose layers are in the engine's storage, read by `bytes`, and not verified yet. What belongs to it is written at
+    /// the end of `file`, which `bytes` has at the same positions. `None` if the configuration names other layers.
+    #[must_use]
+    pub fn in_storage(config: Vec<u8>, layers: Vec<Layer>, bytes: Arc<dyn ReadAt>, file: Arc<File>) -> Option<Self> {
+        if !diff_ids(&config)?.iter().eq(layers.iter().map(|layer| &layer.diff_id)) {
+            return None;
+        }
+        let (tags, ids) = (Vec::new(), vec![Digest::of(&config)]);
+        Some(Self { file, bytes, is_verified: false, config, layers, tags, ids, compressed_layers: 0, archive: None })
+    }
+
+    /// The image with this as its only name.
+    #[must_use]
+    pub fn named(mut self, tag: &str) -> Self {
+        self.tags = vec![tag.to_owned()];
+        self
+    }
+
+    /// The image with its layers in a file, where they can be changed: `empty`, if it is still in the engine's storage. They are
+    /// verified. `progress` is called with numbers of bytes.
+    pub fn staged(mut self, empty: File, progress: impl FnMut(u64)) -> Result<Self, ArchiveError> {
+        if self.is_verified {
+            return Ok(self);
+        }
+        let archive = self.arrange("")?;
+        let mut out = BufWriter::with_capacity(WRITE_BUFFER, &empty);
+        archive.copy(&mut out, |_| {}, progress)?;
+        out.flush().map_err(ArchiveError::Write)?;
+        drop(out);
+        for layer in &mut self.layers {
+            let placed = archive.layers().iter().find(|placed| placed.diff_id == layer.diff_id);
+            layer.pieces = placed.map(|placed| placed.range.clone()).into_iter().collect();
+        }
+        self.file = Arc::new(empty);
+        self.bytes = self.file.clone();
+        self.is_verified = true;
+        Ok(self)
     }
 
     /// An image whose file is already the canonical archive with this name.
     pub(super) fn of_archive(file: File, config: Vec<u8>, layers: Vec<Layer>, tag: &str, written: SizedDigest) -> Self {
         let (tags, ids) = (vec![tag.to_owned()], vec![Digest::of(&config)]);
         let (file, archive) = (Arc::new(file), Some((tag.to_owned(), written)));
-        Self { file, config, layers, tags, ids, compressed_layers: 0, archive }
+        let bytes = file.clone();
+        Self { file, bytes, is_verified: true, config, layers, tags, ids, compressed_layers: 0, archive }
     }
 
     /// The digest and size of the file, if it is the canonical archive with this name.
@@ -81,10 +129,22 @@ impl UnpackedImage {
         self.archive.as_ref().filter(|(of, _)| of == tag).map(|(_, written)| *written)
     }
 
-    /// The file that has the layers.
+    /// What has the layers.
     #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
+    pub fn bytes(&self) -> &dyn ReadAt {
+        &*self.bytes
+    }
+
+    /// Whether the layers are still where the engine keeps them.
+    #[must_use]
+    pub fn is_in_storage(&self) -> bool {
+        !self.is_verified
+    }
+
+    /// The size of all layers in bytes, as tars.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
     }
 
     /// The image's configuration, unchanged: its sha256 is the image's id.
@@ -130,7 +190,7 @@ impl UnpackedImage {
     #[must_use]
     pub fn reader(&self, layer: usize) -> impl Read + Seek + use<'_> {
         let layer = self.layers.get(layer);
-        ExtentReader::new(&self.file, layer.map_or(&[][..], |layer| &layer.pieces))
+        ExtentReader::new(&*self.bytes, layer.map_or(&[][..], |layer| &layer.pieces))
     }
 
     /// Replaces the configuration and the layers with those of another image in the same file.

@@ -5,7 +5,7 @@ mod ways;
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -15,19 +15,19 @@ use super::cache::LayerCache;
 use super::parent::TaskImage;
 use super::run::Run;
 use crate::config::Destination;
-use crate::config::plan::{BuildDocument, Identity, ImageFile};
+use crate::config::plan::{BuildDocument, ExportChoice, Identity};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image::inventory::Survey;
 use crate::image::sbom::{self, Contents, SbomError, Subject};
-use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
+use crate::image::{ArchiveError, ArchiveLayout, ImageSummary, UnpackedImage, Written, reproducible};
 use crate::job::metrics::Layers;
 use crate::job::publish::{Finished, Stored};
 use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
-use crate::report::{Bytes, ErrorChain};
+use crate::report::{Bytes, ErrorChain, ProgressCounter};
 use crate::taskcluster::ArtifactName;
 pub(super) use ways::ExportRequest;
-pub(crate) use ways::StorageProblem;
+pub(crate) use ways::{Damage, StorageProblem};
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -36,8 +36,10 @@ const WRITE_BUFFER: usize = 256 * 1024;
 pub(super) struct EngineImage<'a> {
     /// Its id.
     pub(super) id: ImageId,
+    /// Its names.
+    pub(super) identity: &'a Identity,
     /// The images that it was built from.
-    pub(super) below: Vec<Base>,
+    pub(super) below: &'a [Base],
     /// The image whose steps it may share.
     pub(super) cache: &'a LayerCache,
     /// The image of the parent task.
@@ -49,56 +51,112 @@ pub(super) struct EngineImage<'a> {
 pub(super) async fn exported(
     run: &Run<'_>,
     engine: &Engine,
-    identity: &Identity,
-    image: EngineImage<'_>,
+    image: &EngineImage<'_>,
+    directory: &Path,
+) -> Result<Finished, CommandError> {
+    let choice = run.config.plan.artifact.export;
+    match exported_by(choice, run, engine, image, directory).await {
+        Err(CommandError::Storage(StorageProblem::Damaged(damage))) if choice == ExportChoice::Auto => {
+            exported_after(&damage, run, engine, image, directory).await
+        }
+        exported => exported,
+    }
+}
+
+/// The same by the engine's export, because its storage does not hold the image as it should.
+pub(super) async fn exported_after(
+    damage: &Damage,
+    run: &Run<'_>,
+    engine: &Engine,
+    image: &EngineImage<'_>,
+    directory: &Path,
+) -> Result<Finished, CommandError> {
+    warn!("the engine's storage does not hold the image as it should, so it is exported: {}", ErrorChain(damage));
+    exported_by(ExportChoice::Engine, run, engine, image, directory).await
+}
+
+async fn exported_by(
+    choice: ExportChoice,
+    run: &Run<'_>,
+    engine: &Engine,
+    image: &EngineImage<'_>,
     directory: &Path,
 ) -> Result<Finished, CommandError> {
     let (plan, report) = (&run.config.plan, run.report);
-    let EngineImage { id: image_id, below, cache, parent } = image;
-    let besides = cache.steps_artifact(engine, plan, image_id, directory).await;
+    let besides = image.cache.steps_artifact(engine, plan, image.id, directory).await;
     // An archive that this program uploads needs no file of its own.
     let uploaded = run.config.destination == Destination::Task;
-    let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
+    let (tag, level) = (&image.identity.tag, plan.artifact.zstd_level);
+    let is_streamed = uploaded && level.is_none();
     let path = directory.join(plan.artifact.name.file_name());
     // An archive that must be a file, and does not change any more, can be written there directly.
     let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
-    let choice = plan.artifact.export;
-    let source = cache.source(parent);
-    let request = ExportRequest { engine, image_id, source, tag: &tag, choice, directory, named, report };
-    let spool = request.take().await?;
-    let spool = match plan.reproducible {
-        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| classify(error, directory))?,
-        None => spool,
-    };
-    if spool.packed() > 0 {
-        info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
+    let source = image.cache.source(image.parent);
+    let request = ExportRequest { engine, image_id: image.id, source, tag, choice, directory, named, report };
+    let mut unpacked = request.take().await?;
+    if let Some(epoch) = plan.reproducible {
+        unpacked = clamped(request.staged(unpacked).await?, epoch, image.below.to_vec())
+            .await
+            .map_err(|error| classify(error, directory))?;
     }
-    let (image_id, shape) = (spool.image_id(), ImageSummary::from(&spool));
-    let join_load = directory.to_owned();
+    if unpacked.packed() > 0 {
+        info!("{} layers came packed, and are stored plain, as every consumer reads them", unpacked.packed());
+    }
+    let (image_id, shape) = (unpacked.image_id(), ImageSummary::from(&unpacked));
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
-    let made = blocking(move || {
-        let survey = surveyed(&spool);
-        let subject = Subject { tag: &tag, image_id, moment };
-        let documents = survey.iter().flat_map(|it| packages(&it.packages, subject, &join_load)).collect();
-        let archive = spool.arrange(&tag)?;
-        drop(spool);
-        if uploaded && level.is_none() {
-            return Ok((archive.sum()?, Stored::Layout(archive), documents, survey));
-        }
-        if level.is_none() && archive.is_at(&path) {
-            return Ok((archive.sum()?, Stored::File(path), documents, survey));
-        }
-        let file = File::create(&path).map_err(ArchiveError::Write)?;
-        let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
-        Ok((written, Stored::File(path), documents, survey))
-    });
-    let (written, stored, mut documents, survey): (_, _, Vec<_>, _) =
-        made.await.map_err(|error| classify(error, directory))?;
+    let described = {
+        let (tag, directory) = (tag.clone(), directory.to_owned());
+        blocking(move || {
+            let survey = surveyed(&unpacked);
+            let subject = Subject { tag: &tag, image_id, moment };
+            let documents: Vec<_> = survey.iter().flat_map(|it| packages(&it.packages, subject, &directory)).collect();
+            let (archive, is_in_storage) = (unpacked.arrange(&tag)?, unpacked.is_in_storage());
+            Ok(Described { survey, documents, archive, is_in_storage })
+        })
+    };
+    let Described { survey, mut documents, archive, is_in_storage } =
+        described.await.map_err(|error| classify(error, directory))?;
     documents.extend(besides);
-    let name = &plan.artifact.name;
-    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
-    let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
-    Ok(Finished { image, shape, stored, documents, survey })
+    let stored = if is_streamed {
+        if is_in_storage {
+            info!("the image is read from the engine's storage while it is uploaded, {}", Bytes(archive.size()));
+        }
+        Stored::Layout(archive)
+    } else {
+        let meter = if is_in_storage { Some(request.begin_copy(archive.size())?) } else { None };
+        let written = blocking(move || write(archive, path, level, meter));
+        written.await.map_err(|error| classify(error, directory))?
+    };
+    Ok(Finished { image_id, shape, stored, documents, survey })
+}
+
+/// An image, before its archive is written or sent.
+struct Described {
+    survey: Option<Survey>,
+    documents: Vec<BuildDocument>,
+    archive: ArchiveLayout,
+    is_in_storage: bool,
+}
+
+/// Writes the archive to `path`, unless it is there already.
+fn write(
+    archive: ArchiveLayout,
+    path: PathBuf,
+    level: Option<i32>,
+    meter: Option<ProgressCounter>,
+) -> Result<Stored, ArchiveError> {
+    if level.is_none() && archive.is_at(&path) {
+        let Written { sha256, size } = archive.sum()?;
+        return Ok(Stored::File { path, sha256, size });
+    }
+    let file = File::create(&path).map_err(ArchiveError::Write)?;
+    let out = BufWriter::with_capacity(WRITE_BUFFER, file);
+    let progress = |bytes| meter.iter().for_each(|meter| meter.add(bytes));
+    let Written { sha256, size } = archive.write_into(level, out, progress)?;
+    if let Some(meter) = meter {
+        meter.finish("exported the image from the engine's storage");
+    }
+    Ok(Stored::File { path, sha256, size })
 }
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
@@ -163,6 +221,7 @@ fn classify(error: ArchiveError, directory: &Path) -> CommandError {
             Err(source) => ArchiveError::Read(source).into(),
         },
         ArchiveError::Write(source) => CommandError::Write { path: directory.to_owned(), source },
+        ArchiveError::Layer(damage) => StorageProblem::Damaged(damage.into()).into(),
         ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
     }
 }

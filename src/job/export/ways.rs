@@ -1,19 +1,18 @@
 //! The ways to export an image: by the engine's export, which begins with a copy of the whole image; from its storage, if that
-//! can be read, directly into the archive; or as a container's files. The module above processes the result.
+//! can be read, where plain layers stay until the archive is copied; or as a container's files. The module above processes the
+//! result.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use tracing::{debug, info, warn};
 
 use super::classify;
 use crate::config::plan::ExportChoice;
-use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
+use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs};
 use crate::image::disk::{ensure_space, punch_hole};
-use crate::image::{
-    ArchiveError, KnownLayers, KnownLayersError, LayerSummary, SquashedImage, UnpackedImage, cache_records,
-};
+use crate::image::{ArchiveError, LayerDamage, SquashedImage, UnpackedImage, cache_records};
 use crate::job::CommandError;
 use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
@@ -39,7 +38,7 @@ pub enum StorageProblem {
 pub enum Damage {
     /// A layer.
     #[error(transparent)]
-    Layer(#[from] KnownLayersError),
+    Layer(#[from] LayerDamage),
     /// A file cannot be read to its end.
     #[error("the image cannot be read to its end")]
     Unreadable(#[source] io::Error),
@@ -85,7 +84,7 @@ pub(in crate::job) struct ExportRequest<'a> {
 }
 
 impl ExportRequest<'_> {
-    /// The image, unpacked into a file, with the known facts about its steps.
+    /// The image, unpacked into a file or in the engine's storage, with the known facts about its steps.
     pub(in crate::job) async fn take(&self) -> Result<UnpackedImage, CommandError> {
         let mut spool = self.take_as_built().await?;
         if let Some(config) = self.completed(spool.config()) {
@@ -113,7 +112,7 @@ impl ExportRequest<'_> {
         }
         let by_choice = self.choice == ExportChoice::Storage;
         if by_choice || self.choice == ExportChoice::Auto {
-            match self.engine.stored(self.image_id).await {
+            match self.engine.stored(self.image_id, self.unlinked_tempfile()?).await {
                 Ok(stored) => match self.take_stored(stored, size).await {
                     Ok(spool) => return Ok(spool),
                     Err(StoredError::Other(error)) => return Err(*error),
@@ -133,7 +132,8 @@ impl ExportRequest<'_> {
     /// From the engine's storage, where its plain layers have about `size` bytes.
     async fn take_stored(&self, stored: Stored, size: u64) -> Result<UnpackedImage, StoredError> {
         match stored {
-            Stored::Files(image) => self.write_blobs(image).await,
+            // What becomes of it is up to the caller: nothing of it needs to be copied here.
+            Stored::Files(image) => Ok(image.named(self.tag)),
             Stored::Blobs(image) => self.unpack(image, size).await,
         }
     }
@@ -157,31 +157,6 @@ impl ExportRequest<'_> {
         })?;
         meter.finish("exported the image from the engine's storage");
         Ok(unpacked)
-    }
-
-    /// From the layers' files.
-    async fn write_blobs(&self, image: StoredImage) -> Result<UnpackedImage, StoredError> {
-        let StoredImage { config, layers } = image;
-        let config = self.completed(&config).unwrap_or(config);
-        let size = layers.iter().map(|layer| layer.size).sum();
-        let file = self.file()?;
-        let needed = needed(&file, size, self.named.is_some());
-        ensure_space("the image archive", self.directory, needed).map_err(CommandError::from)?;
-        info!("exporting the image from the engine's storage, {}", Bytes(size));
-        let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
-        let (tag, moved) = (self.tag.to_owned(), meter.clone());
-        let writing = blocking(move || {
-            let known = |layer: &StoredLayer| LayerSummary { diff_id: layer.diff_id, size: layer.size };
-            let image = KnownLayers { config, layers: layers.iter().map(known).collect(), tag: &tag };
-            let write = |number: usize, out: &mut dyn Write| layers[number].write(&mut Metered(out, &moved));
-            UnpackedImage::write_known_layers(image, write, file)
-        });
-        let written = writing.await.map_err(|error| match error {
-            KnownLayersError::Write(error) => classify(ArchiveError::Write(error), self.directory).into(),
-            error => StoredError::from(Damage::from(error)),
-        })?;
-        meter.finish("exported the image from the engine's storage");
-        Ok(written)
     }
 
     /// By the engine's export.
@@ -227,6 +202,28 @@ impl ExportRequest<'_> {
         Ok(spool)
     }
 
+    /// The image in a file, where it can be changed.
+    pub(super) async fn staged(&self, image: UnpackedImage) -> Result<UnpackedImage, CommandError> {
+        if !image.is_in_storage() {
+            return Ok(image);
+        }
+        let file = self.unlinked_tempfile()?;
+        ensure_space("the image archive", self.directory, needed(&file, image.size(), false))?;
+        let meter = self.begin_copy(image.size())?;
+        let counter = meter.clone();
+        let staging = blocking(move || image.staged(file, |bytes| counter.add(bytes)));
+        let staged = staging.await.map_err(|error| classify(error, self.directory))?;
+        meter.finish("exported the image from the engine's storage");
+        Ok(staged)
+    }
+
+    /// Begins to copy an image of `size` bytes from the engine's storage, if there is room for it.
+    pub(super) fn begin_copy(&self, size: u64) -> Result<ProgressCounter, CommandError> {
+        ensure_space("the image archive", self.directory, size)?;
+        info!("exporting the image from the engine's storage, {}", Bytes(size));
+        Ok(self.report.meter("exporting the image from the engine's storage", Some(size)))
+    }
+
     /// The final file of the archive, or an unnamed one.
     fn file(&self) -> Result<File, CommandError> {
         let Some(path) = self.named else { return self.unlinked_tempfile() };
@@ -248,22 +245,10 @@ fn needed(file: &File, size: u64, last: bool) -> u64 {
     if last || punch_hole(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
-/// A reader or a writer that reports its progress.
-struct Metered<'a, T: ?Sized>(&'a mut T, &'a ProgressCounter);
+/// A reader that reports its progress.
+struct Metered<'a, T>(&'a mut T, &'a ProgressCounter);
 
-impl<T: Write + ?Sized> Write for Metered<'_, T> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.0.write(buf)?;
-        self.1.add(written as u64);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl<T: Read + ?Sized> Read for Metered<'_, T> {
+impl<T: Read> Read for Metered<'_, T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.0.read(buf)?;
         self.1.add(read as u64);

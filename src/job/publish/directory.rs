@@ -169,14 +169,14 @@ impl OutputDirectory {
     pub(super) async fn take_image(&self, image: Stored, name: &ArtifactName) -> Result<PathBuf, PublishError> {
         let name = self.file.as_deref().unwrap_or(name.file_name());
         let archive = match image {
-            Stored::File(path) => return self.move_in(&path, name),
+            Stored::File { path, .. } => return self.move_in(&path, name),
             Stored::Layout(archive) => archive,
         };
         // In the directory, and so on its disk.
         let scratch = WorkDir::new_in(&self.path).map_err(|source| error(&self.path, source))?;
         let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
-        let writing = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file));
+        let writing = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file), |_| {});
         match blocking(writing).await {
             Ok(_) => self.move_in(&path, name),
             Err(ArchiveError::Write(source)) => Err(error(&self.path.join(name), source)),

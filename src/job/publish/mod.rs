@@ -2,6 +2,7 @@
 //! directory only. [`Publisher`] chooses once; the plan has the publication.
 
 mod directory;
+mod error;
 mod payload;
 mod task;
 
@@ -9,19 +10,18 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::Reuse;
 use crate::config::plan::{BuildDocument, Identity, ImageFile, Plan};
-use crate::config::{Owner, Reuse};
-use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
 use crate::image::inventory::Survey;
-use crate::image::{ArchiveError, ArchiveLayout, ImageSummary};
-use crate::net::Digest;
-use crate::net::retry::{Failure, Retryability};
-use crate::net::transfer::{Storage, TransferError};
-use crate::report::{Bytes, Hint, Report};
+use crate::image::{ArchiveLayout, ImageSummary};
+use crate::net::transfer::Storage;
+use crate::net::{Digest, ImageId};
+use crate::report::Report;
 use crate::taskcluster::queue::TaskLimits;
-use crate::taskcluster::{ArtifactName, CallError, IndexData, Namespace, Project, Services, TaskId, TaskRun};
+use crate::taskcluster::{IndexData, Namespace, Project, Services, TaskRun};
 pub use directory::OutputDirectory;
+pub use error::{PublishError, ReadBack};
 pub use payload::Payload;
 pub use task::Task;
 
@@ -35,202 +35,11 @@ pub enum Publisher {
     Directory(OutputDirectory),
 }
 
-/// A problem with an uploaded artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadBack {
-    /// The storage does not have it.
-    Missing,
-    /// It is longer or shorter.
-    Length {
-        /// Bytes that the storage has.
-        found: u64,
-        /// Bytes that were uploaded.
-        sent: u64,
-    },
-    /// It has other bytes.
-    Content {
-        /// The sha256 of what the storage has.
-        found: Digest,
-        /// The sha256 of what was uploaded.
-        sent: Digest,
-    },
-}
-
-impl std::fmt::Display for ReadBack {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Missing => f.write_str("was uploaded, and is not there"),
-            Self::Length { found, sent } => write!(f, "reads back with {found} bytes, but {sent} were uploaded"),
-            Self::Content { found, sent } => write!(f, "reads back with sha256 {found}, but {sent} was uploaded"),
-        }
-    }
-}
-
-/// What went wrong while publishing.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// A Taskcluster service refused the request.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The look-up of the image failed.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// The upload, or reading back, failed.
-    #[error(transparent)]
-    Transfer(#[from] TransferError),
-    /// The task's expiry is not possible.
-    #[error(
-        "ARTIFACT_EXPIRES is {requested}, after the task itself expires at {task}{}",
-        Hint("leave it unset to expire with the task")
-    )]
-    ExpiresAfterTask {
-        /// The requested expiry.
-        requested: Timestamp,
-        /// When the task expires.
-        task: Timestamp,
-    },
-    /// The artifact is in the queue, but does not read back.
-    #[error("artifact {name} of {run} {what}; nothing was indexed")]
-    ReadBack {
-        /// The artifact.
-        name: ArtifactName,
-        /// The run.
-        run: TaskRun,
-        /// The problem.
-        what: ReadBack,
-    },
-    /// A namespace does not hold what was inserted, and holds nothing better.
-    #[error(
-        "{namespace} does not keep its entry{}",
-        Hint("the artifact is there, but the index is in trouble: run the task again")
-    )]
-    NotIndexed {
-        /// The namespace.
-        namespace: Namespace,
-    },
-    /// A namespace still has an entry of a vanished task.
-    #[error(
-        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed{}",
-        Hint("the index removes expired entries once a day: rerun the task then")
-    )]
-    KeptByExpired {
-        /// The namespace.
-        namespace: Namespace,
-        /// The task of the expired entry.
-        task: TaskId,
-    },
-    /// The own run is over, although the worker goes on with it.
-    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed{}", Hint("rerun the task"))]
-    Over {
-        /// The run.
-        run: TaskRun,
-        /// How it ended.
-        outcome: String,
-    },
-    /// More than one PUT can carry.
-    #[error(
-        "{name} has {}, and one upload can carry 5 GiB{}",
-        Bytes(*.size),
-        Hint("make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst")
-    )]
-    TooLarge {
-        /// The artifact.
-        name: ArtifactName,
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// The queue does not create an artifact of the object service.
-    #[error(
-        "the object artifact was not created{}",
-        Hint(
-            "if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
-        )
-    )]
-    ObjectNotCreated(#[source] CallError),
-    /// An earlier start of the run has created the artifact in the object service.
-    #[error(
-        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it{}",
-        Hint("the task's next run can: rerun the task")
-    )]
-    ObjectLeft {
-        /// The artifact.
-        name: ArtifactName,
-        /// The run.
-        run: TaskRun,
-    },
-    /// The queue answered with another storage type than the requested one.
-    #[error(
-        "the queue answered with another storage type than the requested one{}",
-        Hint("set ARTIFACT_STORAGE to s3 or object")
-    )]
-    StorageChanged,
-    /// A file instead of the directory, or above it.
-    #[error("{path} is no directory, and the image goes into one{}", Hint("name another with --output"))]
-    NoDirectory {
-        /// The path.
-        path: String,
-    },
-    /// The directory cannot be written.
-    #[error("cannot write {path}")]
-    Directory {
-        /// The file or directory.
-        path: String,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another run has the directory.
-    #[error("another run writes to {path}{}", Hint("wait until it is done, or give this one another --output"))]
-    InUse {
-        /// The directory.
-        path: String,
-    },
-    /// The archive cannot be put together.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The owner of the files cannot be changed.
-    #[error(
-        "cannot make {path} belong to {owner}, as CHOWN_OUTPUT says{}",
-        Hint("only root gives files away: unset it")
-    )]
-    Owner {
-        /// The file or directory.
-        path: String,
-        /// The wanted owner.
-        owner: Owner,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl Failure for PublishError {
-    fn retryability(&self) -> Retryability {
-        match self {
-            // A signed URL that is refused has expired, and a later try gets a fresh one.
-            Self::Transfer(error) if error.is_refused() => Retryability::Transient,
-            Self::Transfer(error) => error.retryability(),
-            // Some storages show an object late.
-            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Retryability::Transient,
-            // Calls have been retried where that can help.
-            Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
-                Retryability::Permanent
-            }
-            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Retryability::Permanent,
-            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Retryability::Permanent,
-            Self::StorageChanged | Self::Directory { .. } | Self::Archive(_) | Self::Owner { .. } => {
-                Retryability::Permanent
-            }
-            Self::InUse { .. } | Self::NoDirectory { .. } => Retryability::Permanent,
-        }
-    }
-}
-
 /// A finished image on this machine.
 #[derive(Debug)]
 pub struct Finished {
-    /// A description.
-    pub image: ImageFile,
+    /// Its id, the digest of its configuration.
+    pub image_id: ImageId,
     /// Its layers, and the steps that made them.
     pub shape: ImageSummary,
     /// Where it is.
@@ -245,9 +54,49 @@ pub struct Finished {
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// In a file, whole.
-    File(PathBuf),
-    /// In parts, which are copied only if necessary.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its sha256.
+        sha256: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// In parts, which may be in the engine's storage. Its sha256 is known when it has been sent.
     Layout(ArchiveLayout),
+}
+
+impl Stored {
+    /// The archive's size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            Self::Layout(archive) => archive.size(),
+        }
+    }
+}
+
+/// What is published, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishRequest<'a> {
+    /// The job.
+    pub plan: &'a Plan,
+    /// The names that followed from its context.
+    pub identity: &'a Identity,
+    /// When what it publishes expires.
+    pub expires: Timestamp,
+}
+
+/// An image that was uploaded if it is to be, and what belongs to it.
+#[derive(Debug)]
+pub struct Uploaded {
+    /// The image.
+    pub finished: Finished,
+    /// Its archive.
+    pub image: ImageFile,
+    /// The files published with it that are made afterwards: they have the archive's sha256.
+    pub later: Vec<BuildDocument>,
 }
 
 /// An image that a run takes from the index instead of building it.
@@ -349,19 +198,34 @@ impl Publisher {
         }
     }
 
-    /// Publishes a finished image, and what belongs to it.
-    pub async fn publish(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        image: Finished,
-        expires: Timestamp,
-    ) -> Result<Published, PublishError> {
-        let publication = plan.publication(identity, &image.image, &image.documents, expires);
+    /// Uploads a finished image and its files so far, if it is published to a task. Gives what is known of the archive then.
+    pub async fn upload(&self, request: PublishRequest<'_>, image: &Finished) -> Result<ImageFile, PublishError> {
+        let sha256 = match (self, &image.stored) {
+            (Self::Task(task), _) => task.upload(request, image).await?,
+            (_, Stored::File { sha256, .. }) => *sha256,
+            (_, Stored::Layout(archive)) => archive.sum()?.sha256,
+        };
+        Ok(ImageFile { sha256, size: image.stored.size(), image_id: image.image_id })
+    }
+
+    /// Publishes the rest: what was made after the upload, and the routes; or, to a directory, everything.
+    pub async fn publish(&self, request: PublishRequest<'_>, image: Uploaded) -> Result<Published, PublishError> {
+        let PublishRequest { plan, identity, expires } = request;
+        let Uploaded { mut finished, image, later } = image;
         match self {
-            Self::Task(task) => task.publish(plan, &image, &publication).await,
-            Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,
-            Self::Directory(directory) => directory.publish(image, &plan.artifact.name, &publication).await,
+            Self::Task(task) => {
+                let inserts = plan.publication(identity, &image, &[], expires).insert_task;
+                task.publish(request, &later, &inserts).await
+            }
+            Self::Payload(payload) => {
+                finished.documents.extend(later);
+                payload.publish(finished, &plan.artifact.name).await
+            }
+            Self::Directory(directory) => {
+                finished.documents.extend(later);
+                let publication = plan.publication(identity, &image, &finished.documents, expires);
+                directory.publish(finished, &plan.artifact.name, &publication).await
+            }
         }
     }
 }

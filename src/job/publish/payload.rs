@@ -27,8 +27,9 @@ impl Payload {
 
     pub(super) async fn publish(&self, image: Finished, name: &ArtifactName) -> Result<Published, PublishError> {
         self.directory.take_documents(&image.documents)?;
+        let size = image.stored.size();
         let archive = self.directory.take_image(image.stored, name).await?;
-        let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.image.size));
+        let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(size));
         Ok(Published { story })
     }
 }

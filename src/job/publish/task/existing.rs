@@ -232,8 +232,8 @@ impl Task {
         let storage = plan.artifact.storage;
         let create =
             CreateArtifact { name: data.artifact.clone(), payload: plan.artifact.payload(storage, size, *expires) };
-        let stored = Stored::File(path);
-        let upload = Upload::of("the image", &stored, size, sha256).await?;
+        let stored = Stored::File { path, sha256, size };
+        let upload = Upload::of("the image", &stored).await?;
         let created = self.create(&create, storage).await?;
         self.upload_and_verify(upload, &create, created).await?;
         Ok(true)

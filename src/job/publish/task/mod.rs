@@ -8,9 +8,10 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Finished, PublishError, Published, Stored};
-use crate::config::plan::{Plan, Publication};
+use super::{Finished, PublishError, PublishRequest, Published, Stored};
+use crate::config::plan::{BuildDocument, Plan};
 use crate::engine::build_log;
+use crate::net::Digest;
 use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact, InsertTask, Services, TaskRun};
@@ -40,29 +41,49 @@ impl Task {
         Self { services, storage, run, report }
     }
 
+    /// Uploads the image and its files so far. Gives the archive's sha256.
+    pub(super) async fn upload(
+        &self,
+        request: PublishRequest<'_>,
+        finished: &Finished,
+    ) -> Result<Digest, PublishError> {
+        let PublishRequest { plan, expires, .. } = request;
+        let Finished { stored, documents, .. } = finished;
+        fits_one_put(&plan.artifact.name, stored.size())?;
+        let create = plan.artifact.create(stored.size(), expires);
+        let (upload, created) =
+            tokio::try_join!(Upload::of("the image", stored), self.create(&create, plan.artifact.storage))?;
+        // In parallel: small files cost no extra time beside the image.
+        let image = self.upload_and_verify(upload, &create, created);
+        let (sha256, ()) = tokio::try_join!(image, self.upload_documents(request, documents))?;
+        Ok(sha256)
+    }
+
+    async fn upload_documents(
+        &self,
+        request: PublishRequest<'_>,
+        documents: &[BuildDocument],
+    ) -> Result<(), PublishError> {
+        let uploads = documents.iter().map(async |it| {
+            let create = it.create(&request.plan.artifact, request.expires);
+            let stored = &Stored::File { path: it.path.clone(), sha256: it.sha256, size: it.size };
+            let upload = Upload::of(it.what, stored).await?;
+            let created = self.create(&create, request.plan.artifact.storage).await?;
+            self.upload_and_verify(upload, &create, created).await
+        });
+        try_join_all(uploads).await.map(drop)
+    }
+
+    /// Uploads the files that were made after the upload, and inserts the entries when all are there.
     pub(super) async fn publish(
         &self,
-        plan: &Plan,
-        finished: &Finished,
-        publication: &Publication,
+        request: PublishRequest<'_>,
+        later: &[BuildDocument],
+        inserts: &[InsertTask],
     ) -> Result<Published, PublishError> {
-        let Finished { image, stored, documents, .. } = finished;
-        fits_one_put(&plan.artifact.name, image.size)?;
-        let storage = plan.artifact.storage;
-        let (upload, created) = tokio::try_join!(
-            Upload::of("the image", stored, image.size, image.sha256),
-            self.create(&publication.create_artifact, storage)
-        )?;
-        let image = self.upload_and_verify(upload, &publication.create_artifact, created);
-        let documents = documents.iter().zip(&publication.create_documents).map(async |(it, create)| {
-            let stored = &Stored::File(it.path.clone());
-            let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
-            self.upload_and_verify(upload, create, self.create(create, storage).await?).await
-        });
-        // In parallel: small files cost no extra time beside the image. All of them exist before the first route refers to them.
-        tokio::try_join!(image, try_join_all(documents))?;
-        self.index_all(&publication.insert_task).await?;
-        Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
+        self.upload_documents(request, later).await?;
+        self.index_all(inserts).await?;
+        Ok(Published { story: format!("published {} of {}", request.plan.artifact.name, self.run) })
     }
 
     /// Inserts the entries, unless the run has ended meanwhile: a worker learns only minutes later that its task was cancelled.
@@ -116,8 +137,8 @@ impl Task {
         log: &build_log::Finished,
         expires: Timestamp,
     ) -> Result<(), PublishError> {
-        let stored = &Stored::File(log.path.clone());
-        let upload = Upload::of("the build's log", stored, log.size, log.sha256).await?;
+        let stored = &Stored::File { path: log.path.clone(), sha256: log.sha256, size: log.size };
+        let upload = Upload::of("the build's log", stored).await?;
         let storage = plan.artifact.storage;
         let payload = ArtifactPayload {
             content_type: "text/plain; charset=utf-8",

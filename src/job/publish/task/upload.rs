@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter};
 
+use futures_util::Stream;
+use tokio::sync::oneshot;
+use tokio_util::bytes::Bytes;
 use tracing::{info, warn};
 
 use super::super::{PublishError, ReadBack, Stored};
 use super::Task;
+use crate::image::{ArchiveError, ArchiveLayout};
 use crate::net::blocking::blocking;
+use crate::net::digest_reader::DigestReader;
 use crate::net::retry::{Policy, retry};
 use crate::net::transfer::{self, ContentMd5, TransferError, UploadBody};
 use crate::net::{Digest, HttpUrl, SizedDigest, stream};
-use crate::report::Bytes;
+use crate::report::Bytes as Size;
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
 use crate::taskcluster::{ArtifactName, CallErrorKind, CreateArtifact, Storage as StorageType};
@@ -31,28 +36,26 @@ pub(super) struct Upload<'a> {
     pub(super) what: &'static str,
     /// Where it is.
     pub(super) stored: &'a Stored,
-    /// Its size in bytes.
-    pub(super) size: u64,
-    /// Its sha256.
-    pub(super) sha256: Digest,
     /// Its MD5, if it is known, which the storage compares.
     md5: Option<ContentMd5>,
 }
 
+/// What was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    md5: ContentMd5,
+    sha256: Digest,
+}
+
 impl<'a> Upload<'a> {
     /// A file.
-    pub(super) async fn of(
-        what: &'static str,
-        stored: &'a Stored,
-        size: u64,
-        sha256: Digest,
-    ) -> Result<Self, PublishError> {
-        if size > SUMMED_BEFORE {
-            return Ok(Self { what, stored, size, sha256, md5: None });
+    pub(super) async fn of(what: &'static str, stored: &'a Stored) -> Result<Self, PublishError> {
+        if stored.size() > SUMMED_BEFORE {
+            return Ok(Self { what, stored, md5: None });
         }
         let source = stored.clone();
         let summing = blocking(move || match source {
-            Stored::File(path) => ContentMd5::of_written(|out| {
+            Stored::File { path, .. } => ContentMd5::of_written(|out| {
                 let copied = File::open(&path)
                     .and_then(|mut file| io::copy(&mut file, &mut BufWriter::with_capacity(READ_AT_ONCE, out)));
                 copied.map(drop).map_err(|source| PublishError::Transfer(TransferError::File { path, source }))
@@ -60,7 +63,29 @@ impl<'a> Upload<'a> {
             Stored::Layout(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
         });
         let md5 = Some(summing.await?);
-        Ok(Self { what, stored, size, sha256, md5 })
+        Ok(Self { what, stored, md5 })
+    }
+}
+
+/// An archive on its way: what an attempt to send it reads.
+struct Copy<S> {
+    bytes: S,
+    /// The archive's digest, when all of it was read.
+    copied: oneshot::Receiver<Result<SizedDigest, ArchiveError>>,
+}
+
+impl Copy<()> {
+    fn of(archive: &ArchiveLayout) -> Copy<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
+        let (archive, (sender, copied)) = (archive.clone(), oneshot::channel());
+        let bytes = stream::from_writer(move |out| {
+            let mut out = DigestReader::new(out);
+            let result = archive.copy_to(&mut out);
+            let failed = result.as_ref().err().map(|error| io::Error::other(error.to_string()));
+            // Nobody waits for the outcome of an attempt that was stopped.
+            let _ = sender.send(result.map(|()| out.finish().1));
+            failed.map_or(Ok(()), Err)
+        });
+        Copy { bytes, copied }
     }
 }
 
@@ -85,13 +110,13 @@ impl Task {
         }
     }
 
-    /// Uploads an artifact and reads it back.
+    /// Uploads an artifact and reads it back. Gives its sha256.
     pub(super) async fn upload_and_verify(
         &self,
         mut upload: Upload<'_>,
         create: &CreateArtifact,
         created: Created,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Digest, PublishError> {
         let (name, is_s3) = (&create.name, matches!(created, Created::S3 { .. }));
         let sent = self.send(&upload, create, created).await?;
         match self.read_back(name, &upload, sent).await {
@@ -100,22 +125,23 @@ impl Task {
                 if is_s3 && upload.md5.is_none() =>
             {
                 warn!("{error}: sending it again");
-                upload.md5 = Some(sent);
+                upload.md5 = Some(sent.md5);
                 let created = self.create(create, create.payload.storage_type).await?;
                 let sent = self.send(&upload, create, created).await?;
-                self.read_back(name, &upload, sent).await
+                self.read_back(name, &upload, sent).await?;
+                Ok(sent.sha256)
             }
-            read => read,
+            read => read.map(|()| sent.sha256),
         }
     }
 
-    /// Uploads a created artifact and, if necessary, declares it complete. Gives the MD5 of what was sent.
+    /// Uploads a created artifact and, if necessary, declares it complete.
     pub(super) async fn send(
         &self,
         upload: &Upload<'_>,
         create: &CreateArtifact,
         created: Created,
-    ) -> Result<ContentMd5, PublishError> {
+    ) -> Result<Sent, PublishError> {
         match created {
             Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
             Created::Object(object) => self.upload_object(upload, create, &object).await,
@@ -128,7 +154,7 @@ impl Task {
         upload: &Upload<'_>,
         create: &CreateArtifact,
         put_url: HttpUrl,
-    ) -> Result<ContentMd5, PublishError> {
+    ) -> Result<Sent, PublishError> {
         // The signature binds no header. Those that the object service names are all that may be sent there.
         let mut headers = BTreeMap::from([("Content-Type".to_owned(), create.payload.content_type.to_owned())]);
         headers.extend(upload.md5.map(|md5| ("Content-MD5".to_owned(), md5.header())));
@@ -144,7 +170,7 @@ impl Task {
                     Err(error) => return Err(error.into()),
                 },
             };
-            Ok(self.put(upload, &url, &headers).await?)
+            self.put(upload, &create.name, &url, &headers).await
         })
         .await
     }
@@ -154,15 +180,15 @@ impl Task {
         upload: &Upload<'_>,
         create: &CreateArtifact,
         object: &ObjectUpload,
-    ) -> Result<ContentMd5, PublishError> {
+    ) -> Result<Sent, PublishError> {
         let service = self.services.queue.object_service(object)?;
         let content_type = create.payload.content_type;
         let sent = retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
-            let put = service.create_upload(object, content_type, upload.size).await?;
-            Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
+            let put = service.create_upload(object, content_type, upload.stored.size()).await?;
+            self.put(upload, &create.name, &put.url, &put.headers).await
         })
         .await?;
-        service.finish_upload(object, upload.sha256).await?;
+        service.finish_upload(object, sent.sha256).await?;
         self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
         Ok(sent)
     }
@@ -170,21 +196,34 @@ impl Task {
     async fn put(
         &self,
         upload: &Upload<'_>,
+        name: &ArtifactName,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
-    ) -> Result<ContentMd5, TransferError> {
-        let Upload { what, stored, size, .. } = upload;
-        let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
+    ) -> Result<Sent, PublishError> {
+        let Upload { what, stored, .. } = upload;
+        let size = stored.size();
+        let meter = self.report.meter(&format!("uploading {what}"), Some(size));
         let sent = match stored {
-            Stored::File(path) => {
-                let upload = UploadBody { bytes: transfer::file(path).await?, size: *size, meter: meter.clone() };
-                self.storage.put(url, headers, upload).await?
+            Stored::File { path, sha256, .. } => {
+                let upload = UploadBody { bytes: transfer::file(path).await?, size, meter: meter.clone() };
+                Sent { md5: self.storage.put(url, headers, upload).await?, sha256: *sha256 }
             }
             Stored::Layout(archive) => {
-                let archive = archive.clone();
-                let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
-                let upload = UploadBody { bytes: body, size: *size, meter: meter.clone() };
-                self.storage.put(url, headers, upload).await?
+                let copy = Copy::of(archive);
+                let upload = UploadBody { bytes: copy.bytes, size, meter: meter.clone() };
+                let md5 = self.storage.put(url, headers, upload).await;
+                match (md5, copy.copied.await) {
+                    (Ok(md5), Ok(Ok(SizedDigest { sha256, .. }))) => Sent { md5, sha256 },
+                    // The network has nothing to do with it.
+                    (Err(_), Ok(Err(error @ (ArchiveError::Layer(_) | ArchiveError::ReadBack(_))))) => {
+                        return Err(error.into());
+                    }
+                    (Err(error), _) => return Err(error.into()),
+                    (Ok(_), _) => {
+                        let (name, run) = (name.clone(), self.run.clone());
+                        return Err(PublishError::ReadBack { name, run, what: ReadBack::TakenEarly });
+                    }
+                }
             }
         };
         meter.finish(&format!("uploaded {what}"));
@@ -193,7 +232,7 @@ impl Task {
 
     /// The queue never learns whether a PUT happened: only reading back proves that the artifact exists and has the right
     /// content. Some storages show an object late.
-    async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>, sent: ContentMd5) -> Result<(), PublishError> {
+    async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>, sent: Sent) -> Result<(), PublishError> {
         let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
         let url = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago: it counts as lost, like an upload that did not arrive.
@@ -204,24 +243,24 @@ impl Task {
             match self.storage.look(&url).await {
                 // Buckets that do not allow listing answer 403 for missing objects.
                 Err(error) if error.is_gone() || error.is_refused() => Err(wrong(ReadBack::Missing)),
-                Ok(transfer::Stored { length: Some(found), .. }) if found != upload.size => {
-                    Err(wrong(ReadBack::Length { found, sent: upload.size }))
+                Ok(transfer::Stored { length: Some(found), .. }) if found != upload.stored.size() => {
+                    Err(wrong(ReadBack::Length { found, sent: upload.stored.size() }))
                 }
                 stored => Ok(stored?),
             }
         };
         let stored = retry("reading back", self.storage.retry().policy(Policy::CALL), looking).await?;
-        if stored.etag.is_some_and(|etag| sent.is_etag(&etag)) {
-            info!("read back {name}: {}, the MD5 that was sent", Bytes(upload.size));
+        if stored.etag.is_some_and(|etag| sent.md5.is_etag(&etag)) {
+            info!("read back {name}: {}, the MD5 that was sent", Size(upload.stored.size()));
             return Ok(());
         }
         // What storages encrypt has another ETag, and some have none.
         let SizedDigest { sha256, size } =
             retry("reading back", self.storage.retry().policy(Policy::TRANSFER), || self.storage.sum(&url)).await?;
-        if (sha256, size) != (upload.sha256, upload.size) {
-            return Err(wrong(ReadBack::Content { found: sha256, sent: upload.sha256 }));
+        if (sha256, size) != (sent.sha256, upload.stored.size()) {
+            return Err(wrong(ReadBack::Content { found: sha256, sent: sent.sha256 }));
         }
-        info!("read back {name}: {}, all of it", Bytes(size));
+        info!("read back {name}: {}, all of it", Size(size));
         Ok(())
     }
 }
