@@ -15,5 +15,6 @@ mod image;
 mod job;
 mod layout;
 mod repository;
+mod scale;
 mod schemas;
 mod worker_config;

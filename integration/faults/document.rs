@@ -1,37 +1,12 @@
-//! docs/reliability.md: its tables are what the tests found. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
-//! compared; the words around them are written by hand.
+//! The tables of docs/reliability.md, which are what these tests found.
 
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use crate::harness::document;
 
-/// Several tests write one file.
-static FILE: Mutex<()> = Mutex::new(());
-
-/// Writes, or compares, the section between `<!-- NAME -->` and `<!-- end -->`.
+/// Writes, or compares, a section; of a part of the cases, only prints it.
 pub(super) fn section(name: &str, cases: usize, lines: &[String]) {
     if std::env::var_os("MATRIX_ONLY").is_some() {
         eprintln!("{}", lines.join("\n"));
         return;
     }
-    let _file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let begin = format!("<!-- {name} -->\n");
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("docs/reliability.md has no {begin}"));
-    let (committed, after) = rest.split_once("<!-- end -->").expect("an end");
-    let found = format!("\n{cases} cases.\n\n{}\n\n", lines.join("\n"));
-    if std::env::var_os("IMAGE_WORKER_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{begin}{found}<!-- end -->{after}")).unwrap();
-        return;
-    }
-    let old_lines: Vec<_> = committed.lines().collect();
-    let new: Vec<_> = found.lines().filter(|line| !old_lines.contains(line)).collect();
-    let old: Vec<_> = old_lines.iter().filter(|line| !found.lines().any(|found| found == **line)).copied().collect();
-    assert!(
-        committed == found,
-        "docs/reliability.md differs from what happens; if this is as it should be, run the test with \
-         IMAGE_WORKER_WRITE_DOCS=1.\nIt has:\n{}\nbut:\n{}",
-        old.join("\n"),
-        new.join("\n")
-    );
+    document::section("reliability.md", name, &format!("{cases} cases.\n\n{}", lines.join("\n")));
 }

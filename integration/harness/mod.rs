@@ -3,6 +3,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod browser;
+pub(crate) mod document;
 pub(crate) mod engine_proxy;
 pub(crate) mod generic_worker;
 pub(crate) mod registry;

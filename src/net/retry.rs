@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff as _;
 use tracing::{debug, warn};
 
 use crate::report::{ErrorChain, split_hint};
@@ -123,7 +124,11 @@ where
             let in_time = |pause| started.elapsed().saturating_add(pause) <= policy.limit;
             attempt.await.map_err(|error| match error.retryability() {
                 Retryability::Transient if !last => backoff::Error::transient(error),
-                Retryability::RetryAfter(pause) if !last && in_time(pause) => backoff::Error::retry_after(error, pause),
+                Retryability::RetryAfter(pause) if !last && in_time(pause) => {
+                    let left = policy.limit.saturating_sub(started.elapsed());
+                    let pause = spread(pause, policy).min(left).max(pause);
+                    backoff::Error::retry_after(error, pause)
+                }
                 Retryability::Permanent | Retryability::Transient | Retryability::RetryAfter(_) => {
                     backoff::Error::permanent(error)
                 }
@@ -141,6 +146,20 @@ where
         warn!("{what} failed, trying again in {:.1} s: {message}{innermost}", pause.as_secs_f64());
     })
     .await
+}
+
+/// A pause that a server requests, and up to half as long again: all callers that it has given the same time would come back
+/// at the same moment. Other pauses are random by themselves.
+fn spread(pause: Duration, policy: Policy) -> Duration {
+    let most = (pause.max(policy.first_pause) / 2).min(policy.longest_pause);
+    // From nothing to twice the interval.
+    let mut random = ExponentialBackoff {
+        current_interval: most / 2,
+        randomization_factor: 1.0,
+        max_elapsed_time: None,
+        ..ExponentialBackoff::default()
+    };
+    pause + random.next_backoff().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -197,5 +216,19 @@ mod tests {
         // No wait is longer than the policy allows, even if the server requests it.
         let tomorrow = Retryability::RetryAfter(Duration::from_hours(24));
         assert_eq!(try_with(tomorrow, 2).await, (Err(Broken(tomorrow, 1)), 1));
+    }
+
+    #[test]
+    fn a_pause_that_a_server_requests_is_not_the_same_for_all() {
+        for (requested, most) in
+            [(0, 250), (2000, 1000), (240_000, 16_000)].map(|it| (Duration::from_millis(it.0), it.1))
+        {
+            let longest = requested + Duration::from_millis(most) + Duration::from_nanos(1);
+            let mut pauses: Vec<_> = (0..100).map(|_| spread(requested, Policy::CALL)).collect();
+            assert!(pauses.iter().all(|pause| (requested..=longest).contains(pause)), "{requested:?}: {pauses:?}");
+            pauses.sort();
+            // A hundred random numbers in a row leave no half of the range empty.
+            assert!(pauses[99] > pauses[0] + Duration::from_millis(most / 2), "{requested:?}: {pauses:?}");
+        }
     }
 }

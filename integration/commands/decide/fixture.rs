@@ -34,9 +34,9 @@ pub(crate) struct Fixture {
     /// The image tasks' template, where it is not the program's own.
     pub(crate) template: Option<&'static str>,
     /// Further arguments of decisions.
-    pub(super) more: Cell<&'static [&'static str]>,
+    pub(crate) more: Cell<&'static [&'static str]>,
     /// For how many hours the tasks live.
-    pub(super) hours: Cell<i64>,
+    pub(crate) hours: Cell<i64>,
     /// Decisions so far: each is a push of its own.
     decisions: Cell<u32>,
 }

@@ -1,11 +1,13 @@
 //! Scripted misbehaviour: which call it is for, how often, and what then happens instead of the right response.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::http::StatusCode;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Map, Value};
+use tokio::sync::Barrier;
 
 use crate::http::{cut, flip, gzip};
 
@@ -27,8 +29,8 @@ pub struct Fault {
 /// What a fault does.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// Answers this, without doing any work.
-    Status { status: u16, body: String, retry_after: Option<u32> },
+    /// Answers this, without doing any work; together with others, not before all of them have arrived.
+    Status { status: u16, body: String, retry_after: Option<u32>, together: Option<Arc<Barrier>> },
     /// Closes the connection before any work.
     Drop,
     /// Does the work, then closes the connection instead of answering.
@@ -59,7 +61,7 @@ impl Fault {
     /// Answers `status`, with a body that is not JSON, such as load balancers send.
     pub fn status(call: &str, status: u16) -> Self {
         let body = format!("<html>stand-in: scripted {status}</html>");
-        Self::new(call, Failure::Status { status, body, retry_after: None })
+        Self::new(call, Failure::Status { status, body, retry_after: None, together: None })
     }
 
     /// Closes the connection before any work.
@@ -136,7 +138,8 @@ impl Fault {
         let made = made.times(small("times").unwrap_or(1)).skip(small("skip").unwrap_or(0));
         let made = text("body").into_iter().fold(made, Self::body);
         let made = text("path").into_iter().fold(made, Self::path);
-        Some(small("retry_after").into_iter().fold(made, Self::retry_after))
+        let made = small("retry_after").into_iter().fold(made, Self::retry_after);
+        Some(if fault.get("together") == Some(&Value::Bool(true)) { made.together() } else { made })
     }
 
     /// Happens to `times` calls instead of one; `u32::MAX` is for ever.
@@ -169,6 +172,15 @@ impl Fault {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         if let Failure::Status { retry_after, .. } = &mut self.failure {
             *retry_after = Some(seconds);
+        }
+        self
+    }
+
+    /// Answers all of its `times` calls at the same moment, when the last of them has arrived; of a status fault.
+    pub fn together(mut self) -> Self {
+        let calls = usize::try_from(self.times).unwrap_or(usize::MAX);
+        if let Failure::Status { together, .. } = &mut self.failure {
+            *together = Some(Arc::new(Barrier::new(calls)));
         }
         self
     }
@@ -227,7 +239,10 @@ impl Failure {
     /// Does the work, or not, and responds, or not.
     pub(crate) async fn apply(&self, work: impl Future<Output = Response>) -> Response {
         match self {
-            Self::Status { status, body, retry_after } => {
+            Self::Status { status, body, retry_after, together } => {
+                if let Some(together) = together {
+                    together.wait().await;
+                }
                 let retry_after = retry_after.map(|seconds| [("retry-after", seconds.to_string())]);
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 (status, retry_after.map(AppendHeaders), body.clone()).into_response()

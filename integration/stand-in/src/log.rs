@@ -1,11 +1,15 @@
 //! The call log: every call that reached the stand-in, in order of arrival, for tests to look at afterwards.
 //! Signatures and bewits are cut out of it, so that it can be printed.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 /// One call.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// When it arrived.
+    pub arrived: Instant,
     /// `auth`, `queue`, `index`, `object`, `secrets` or `s3`; `unknown` for a path that no service has.
     pub service: &'static str,
     /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`; `unknown`.
@@ -31,6 +35,7 @@ pub struct Call {
 impl Call {
     pub(crate) fn new(service: &'static str, name: &str, method: &str, path_and_query: &str) -> Self {
         Self {
+            arrived: Instant::now(),
             service,
             name: name.to_owned(),
             method: method.to_owned(),

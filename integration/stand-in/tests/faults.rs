@@ -33,6 +33,24 @@ async fn a_status_comes_instead_of_the_work() {
 }
 
 #[tokio::test]
+async fn together_all_are_answered_when_the_last_has_arrived() {
+    let (stand_in, claim, caller) = with_task();
+    stand_in.fault(Fault::status("status", 503).times(2).together());
+    let path = format!("/api/queue/v1/task/{}/status", claim.task_id);
+    let mut first = Box::pin(caller.get(&path));
+    tokio::select! {
+        _ = &mut first => panic!("it is answered before the second has arrived"),
+        () = async { while stand_in.calls().is_empty() { tokio::task::yield_now().await } } => {}
+    }
+    let (first, second) = tokio::join!(first, caller.get(&path));
+    first.expect(503);
+    second.expect(503);
+    caller.get(&path).await.expect(200);
+    let arrived: Vec<_> = stand_in.calls().iter().map(|call| call.arrived).collect();
+    assert!(arrived.is_sorted() && arrived.len() == 3, "{arrived:?}");
+}
+
+#[tokio::test]
 async fn faults_find_their_call() {
     let (stand_in, claim, caller) = with_task();
     let create = async |name: &str| caller.post(&artifact_path(&claim, name), s3(&in_minutes(60))).await.status;
