@@ -1,6 +1,6 @@
-"""Makes a repository with IMAGES image directories and a task graph of TASKS tasks that use them.
+"""Makes a repository with IMAGES image directories of FILES files each and a task graph of TASKS tasks that use them.
 
-    graph.py FOLDER IMAGES TASKS
+    graph.py FOLDER IMAGES TASKS FILES
 
 Every fifth image is built from the one before it; every task names two images, and has a payload of some 2 KB, as
 Gecko's have. Standard library only.
@@ -12,7 +12,7 @@ import sys
 import uuid
 from base64 import urlsafe_b64encode
 
-folder, images, tasks = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+folder, (images, tasks, files) = pathlib.Path(sys.argv[1]), map(int, sys.argv[2:])
 (folder / ".hg").mkdir(parents=True)
 for n in range(images):
     image = folder / f"taskcluster/docker/image-{n}"
@@ -21,7 +21,7 @@ for n in range(images):
     if n % 5 == 4:
         start = f"ARG DOCKER_IMAGE_PARENT=image-{n - 1}\nFROM $DOCKER_IMAGE_PARENT\n"
     (image / "Dockerfile").write_text(f"{start}COPY . /setup\n")
-    for file in range(10):
+    for file in range(files - 1):
         (image / f"script-{file}.sh").write_text(f"# {n} {file}\n" + "echo one more line of a setup script\n" * 100)
 
 

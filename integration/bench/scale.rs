@@ -20,8 +20,9 @@ pub(super) struct Scale {
     pub(super) large_file: u64,
     /// MiB of files of this machine's, which compress as files do.
     pub(super) compressible: u64,
-    /// Images of the repository of a graph, and tasks of the graphs.
+    /// Images of the repository of a graph, how many files they have where they have many, and tasks of the graphs.
     pub(super) graph_images: u32,
+    pub(super) graph_files: u32,
     pub(super) graphs: &'static [u32],
     /// MiB of what the expensive step makes, and how often it reads them.
     pub(super) step: u64,
@@ -43,6 +44,7 @@ pub(super) const FULL: Scale = Scale {
     large_file: 256,
     compressible: 560,
     graph_images: 200,
+    graph_files: 10_000,
     graphs: &[1250, 5000, 20_000],
     step: 100,
     step_reads: 30,
@@ -62,6 +64,7 @@ pub(super) const SMALL: Scale = Scale {
     large_file: 1,
     compressible: 3,
     graph_images: 10,
+    graph_files: 200,
     graphs: &[20, 40],
     step: 1,
     step_reads: 2,

@@ -246,9 +246,10 @@ fn each_kind_of_run_makes_these_requests() {
         );
     }
     let decide = of(&kinds, DECIDE);
-    assert_eq!(decide.of_service("index"), 1, "one call for all images and both projects");
+    let batches = (IMAGES as u64).div_ceil(32);
+    assert_eq!(decide.of_service("index"), batches, "one call for 32 images, in both projects");
     assert_eq!((decide.of_service("queue"), decide.of_service("storage")), (3 * IMAGES as u64, IMAGES as u64));
-    assert_eq!(of(&kinds, DECIDE_NONE).calls.values().sum::<u64>(), 1);
+    assert_eq!(of(&kinds, DECIDE_NONE).calls.values().sum::<u64>(), batches);
     section("requests", &table(&kinds));
     section("model", &model::requests(&kinds));
     section("bytes", &model::bytes(&kinds));

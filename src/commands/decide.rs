@@ -2,11 +2,13 @@
 //! found before the first file is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::{info, warn};
 
@@ -21,19 +23,18 @@ use crate::config::{ConfigError, DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
-use crate::decision::image_needs::{waiting, wanted};
+use crate::decision::image_needs::waiting;
 use crate::decision::image_tasks::{GraphImages, ImageTasks};
-use crate::decision::lookup::FoundEntry;
 use crate::decision::task::Template;
 use crate::decision::{self, DecisionContext};
 use crate::job::CommandError;
 use crate::job::context_archive;
-use crate::job::lookup::find_for_graph;
+use crate::job::lookup::{GraphLineage, identify_and_find};
 use crate::job::named_image::image_names;
 use crate::job::shutdown::Shutdown;
-use crate::job::work_dir::AtomicFile;
+use crate::job::work_dir::{AtomicFile, remove_stale};
 use crate::net::blocking::blocking;
-use crate::repository::lineage::Identified;
+use crate::repository::lineage::{Identified, Lineage};
 use crate::repository::{Tree, TreeError, document};
 use crate::taskcluster::Namespace;
 
@@ -78,9 +79,9 @@ impl Args {
         let directory = &context.environment.directory;
         let decided = context.until_stopped(async |stop| decide(config, document, directory, stop).await)?;
         let lines = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task));
-        Ok(Answer::of(match &decided.graph {
+        Ok(Answer::of(match decided.graph {
             _ if context.json => to_json(&decided)? + "\n",
-            Some(graph) => format!("{graph:#}\n"),
+            Some(JsonText(graph)) => graph + "\n",
             None => lines.collect(),
         }))
     }
@@ -116,7 +117,17 @@ struct Decided {
     references: BTreeMap<ImageName, String>,
     /// The graph with everything filled in; none if it was written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    graph: Option<Value>,
+    graph: Option<JsonText>,
+}
+
+/// A JSON text, which becomes a part of another document as what it says.
+#[derive(Debug)]
+struct JsonText(String);
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<Value>(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 /// The decision about one task image.
@@ -139,14 +150,13 @@ struct Image {
     context: Option<PathBuf>,
 }
 
-/// What a graph and its images contain, before any service is queried.
+/// What a graph and its images contain, before any file of theirs is hashed.
 struct Read {
     graph: Graph,
-    uses: Vec<Use>,
-    tree: Tree,
+    tree: Arc<Tree>,
     named: Vec<ImageName>,
+    lineage: Lineage,
     references: BTreeMap<ImageName, String>,
-    identified: BTreeMap<ImageName, Identified>,
 }
 
 /// Decides about a graph.
@@ -158,27 +168,26 @@ async fn decide(
 ) -> Result<Decided, CommandError> {
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
-    let reading = blocking(move || read(&place, &graph));
-    let it = stop.run_stage("reading the graph and hashing its images", reading).await?;
+    let it = stop.run_stage("reading the graph", blocking(move || read(&place, graph))).await?;
     let contexts = it.tree.context_trees(&it.named, HashScheme::Tar);
     outside(&config.contexts, &settings::CONTEXTS, &contexts)?;
     config.out.iter().try_for_each(|out| outside(out, &settings::OUT, &contexts))?;
-    let waiting = waiting(&it.graph, &it.uses, &it.identified);
+    let waiting = waiting(&it.graph, &it.lineage);
 
     let rebuilt = rebuilt(&config, &it, directory)?;
-    let wanted = wanted(&it.identified, &waiting, config.now);
-    let (found, expiring) = stop.run_stage("looking for images", find_for_graph(&config, &it.named, &wanted)).await?;
+    let images = GraphLineage { tree: &it.tree, lineage: &it.lineage, named: &it.named, waiting: &waiting };
+    let known = stop.run_stage("hashing images and looking for them", identify_and_find(&config, &images)).await?;
     let template = template(config.template.as_deref())?;
     decision::check_given(&config.given, &template)?;
     let (common, dummies) = (DecisionContext::of(&config), config.deployment.is_none());
     let images = GraphImages {
         tree: &it.tree,
-        identified: &it.identified,
+        identified: &known.identified,
         named: &it.named,
         waiting: &waiting,
-        found,
+        found: known.found,
         rebuilt: &rebuilt,
-        expiring,
+        expiring: known.expiring,
         template: &template,
         common: &common,
     };
@@ -189,50 +198,50 @@ async fn decide(
             "dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue"
         );
     }
-    let resolution = Resolution { images: resolved, besides, references: it.references.clone(), dummies };
+    let resolution = Resolution { images: resolved, besides, references: it.references, dummies };
     let resolved = it.graph.resolve(&resolution)?;
 
-    let added: Vec<_> = resolution.needed(&it.uses)?.into_iter().map(|task| task.name.clone()).collect();
-    let packing = write_contexts(&it, &added, &config.contexts);
+    let added: Vec<_> = resolution.needed(it.graph.uses())?.into_iter().map(|task| task.name.clone()).collect();
+    let packing = write_contexts(&it.tree, &known.identified, &added, &config.contexts);
     let contexts = stop.run_stage("writing contexts", packing).await?;
     if !contexts.is_empty() {
         info!("the contexts are in {}", config.contexts.display());
     }
-    let images = story(&resolution, &it, &images.found, contexts);
+    let images = story(&resolution, it.graph.form(), &images, contexts);
     let graph = if let Some(out) = &config.out {
         write(out, &resolved).map_err(|source| CommandError::Write { path: out.clone(), source })?;
         info!("the graph of {} tasks is in {}", it.graph.tasks() + added.len(), out.display());
         None
     } else {
-        Some(resolved)
+        Some(JsonText(resolved))
     };
     Ok(Decided { images, references: resolution.references, graph })
 }
 
-fn read(place: &ImagesDir, document: &NamedText) -> Result<Read, CommandError> {
-    let graph = Graph::parse(document::parse(&document.name, &document.text)?)?;
-    let uses = graph.uses()?;
+fn read(place: &ImagesDir, document: NamedText) -> Result<Read, CommandError> {
+    let graph = Graph::parse(document::json(&document.name, document.text)?)?;
     let mut tree = Tree::open(place)?;
     tree.set_packages(graph.package_digests());
-    let references = references(&tree, &uses)?;
-    let named = named(&tree, &uses)?;
-    let identified = tree.identify(&named, HashScheme::Tar)?;
+    let references = references(&tree, &graph)?;
+    let lineage = lineage(&tree, &graph)?;
+    let named: BTreeSet<_> = graph.uses().filter(|it| it.kind == UseKind::TaskId).map(|it| it.image.clone()).collect();
     let pinned = Pinned::read(tree.root()).filter(|_| !named.is_empty());
     if let Some(other) = pinned.and_then(|pinned| pinned.other_hashes()) {
         warn!("{other}");
     }
-    Ok(Read { graph, uses, tree, named, references, identified })
+    Ok(Read { graph, tree: Arc::new(tree), named: named.into_iter().collect(), lineage, references })
 }
 
-/// The task images that the graph's tasks name, each once. A problem is reported with the first task that names the image.
-fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, CommandError> {
-    let mut named = BTreeSet::new();
-    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
-        if named.insert(it.image.clone()) {
-            tree.ancestors(std::slice::from_ref(&it.image)).map_err(|error| at(it, error))?;
+/// The task images that the graph's tasks name, and all that they are built from. A problem is reported with the first task that names
+/// the image.
+fn lineage(tree: &Tree, graph: &Graph) -> Result<Lineage, CommandError> {
+    let mut lineage = Lineage::default();
+    for it in graph.uses().filter(|it| it.kind == UseKind::TaskId) {
+        if !lineage.has(&it.image) {
+            tree.add_to_lineage(&it.image, &mut lineage).map_err(|error| at(it, error))?;
         }
     }
-    Ok(named.into_iter().collect())
+    Ok(lineage)
 }
 
 fn at(it: &Use, error: TreeError) -> CommandError {
@@ -240,9 +249,9 @@ fn at(it: &Use, error: TreeError) -> CommandError {
 }
 
 /// The registry images that the graph's tasks name, as registries know them.
-fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, CommandError> {
+fn references(tree: &Tree, graph: &Graph) -> Result<BTreeMap<ImageName, String>, CommandError> {
     let mut references = BTreeMap::new();
-    for it in uses.iter().filter(|it| it.kind == UseKind::Reference) {
+    for it in graph.uses().filter(|it| it.kind == UseKind::Reference) {
         if !references.contains_key(&it.image) {
             let reference = tree.reference(&it.image).map_err(|error| at(it, error))?;
             references.insert(it.image.clone(), reference);
@@ -255,7 +264,7 @@ fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, 
 fn rebuilt(config: &DecideConfig, it: &Read, directory: &Path) -> Result<BTreeSet<ImageName>, CommandError> {
     let names = image_names(&config.rebuild, &config.place, directory)?;
     for name in &names {
-        if !it.identified.contains_key(name) {
+        if !it.lineage.has(name) {
             it.tree.task_image(name)?;
             let why = format!("--rebuild {name}: no task of the graph uses this image, nor one that is built from it");
             return Err(ConfigError::Combination(why).into());
@@ -265,13 +274,11 @@ fn rebuilt(config: &DecideConfig, it: &Read, directory: &Path) -> Result<BTreeSe
 }
 
 /// Writes the graph atomically.
-fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
+fn write(out: &Path, graph: &str) -> std::io::Result<()> {
     let draft = AtomicFile::of(out)?;
-    let mut file = BufWriter::new(draft.file());
-    serde_json::to_writer_pretty(&mut file, graph)?;
-    writeln!(file)?;
-    file.flush()?;
-    drop(file);
+    let mut file = draft.file();
+    file.write_all(graph.as_bytes())?;
+    file.write_all(b"\n")?;
     draft.finish()
 }
 
@@ -285,7 +292,8 @@ fn template(path: Option<&Path>) -> Result<Template, CommandError> {
 
 /// Packs the contexts of the missing images, each as `NAME.tar.gz`.
 async fn write_contexts(
-    it: &Read,
+    tree: &Arc<Tree>,
+    identified: &BTreeMap<ImageName, Identified>,
     missing: &[ImageName],
     directory: &Path,
 ) -> Result<BTreeMap<ImageName, PathBuf>, CommandError> {
@@ -293,23 +301,20 @@ async fn write_contexts(
         return Ok(BTreeMap::new());
     }
     std::fs::create_dir_all(directory).map_err(|source| CommandError::Write { path: directory.to_owned(), source })?;
+    drop(remove_stale(directory));
     let packing = missing.iter().map(|name| {
-        let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
-        let (out, tree) = (directory.join(format!("{name}.tar.gz")), &it.tree);
-        async move {
-            let (image, expected) = (image?.clone(), hashes.context);
-            let context = tree.context(&image, HashScheme::Tar)?;
-            let pack = move || {
-                let hash = context_archive::write(&context, &out)?;
-                Ok::<_, CommandError>((hash, image.directory, out))
-            };
-            let (hash, directory, out) = blocking(pack).await?;
+        let (tree, name, expected) = (Arc::clone(tree), name.clone(), identified[name].context);
+        let out = directory.join(format!("{name}.tar.gz"));
+        blocking(move || {
+            let image = tree.task_image(&name)?;
+            let context = tree.context(image, HashScheme::Tar)?;
+            let hash = context_archive::write_to(&context, &out, AtomicFile::one_of_several(&out))?;
             // The file changed meanwhile: the graph has the other hash.
             if hash != expected {
-                return Err(CommandError::Changing(directory));
+                return Err(CommandError::Changing(image.directory.clone()));
             }
-            Ok((name.clone(), out))
-        }
+            Ok((name, out))
+        })
     });
     futures_util::stream::iter(packing).buffered(PACKED_AT_ONCE).try_collect().await
 }
@@ -317,17 +322,17 @@ async fn write_contexts(
 /// The decision about each image, and a log line about it.
 fn story(
     resolution: &Resolution,
-    it: &Read,
-    found: &BTreeMap<ImageName, FoundEntry>,
+    form: Form,
+    known: &GraphImages<'_>,
     mut contexts: BTreeMap<ImageName, PathBuf>,
 ) -> Vec<Image> {
     let mut images = Vec::new();
-    let task_of = |task: &ImageTask| match it.graph.form() {
+    let task_of = |task: &ImageTask| match form {
         Form::Labels => task_label(&task.name),
         Form::Requires | Form::TaskIds => task.task_id.to_string(),
     };
     for (name, resolved) in &resolution.images {
-        let (hashes, entry) = (&it.identified[name], found.get(name));
+        let (hashes, entry) = (&known.identified[name], known.found.get(name));
         let (task, route, renewed_by) = match resolved {
             Resolved::Existing { task_id } => {
                 let renewed_by = resolution.besides.iter().find(|task| task.name == *name).map(task_of);

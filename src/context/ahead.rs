@@ -17,7 +17,7 @@ const AHEAD: usize = 2;
 type Job<'i, I, T> = (&'i [I], SyncSender<Vec<T>>);
 
 /// Splits items into batches of at most `most` items; each batch ends with the item that brings its weight to `heavy`.
-pub(super) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&I) -> u64) -> Vec<&[I]> {
+pub(crate) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&I) -> u64) -> Vec<&[I]> {
     let (mut batches, mut rest) = (Vec::new(), items);
     while !rest.is_empty() {
         let mut total = 0_u64;

@@ -14,6 +14,10 @@ const EXPIRY: SignedDuration = SignedDuration::from_hours(28 * 24);
 /// The queue's priorities, the lowest first. `normal` is the old name of `lowest`.
 const PRIORITIES: [&str; 8] = ["normal", "lowest", "very-low", "low", "medium", "high", "very-high", "highest"];
 
+/// The members of definitions that are read here.
+pub(super) const INHERITED: [&str; 8] =
+    ["created", "deadline", "expires", "metadata", "priority", "routes", "schedulerId", "taskGroupId"];
+
 /// When a waiting task must be resolved, which is how long its image must live.
 #[must_use]
 pub fn deadline(definition: &Definition, now: Timestamp) -> Option<Timestamp> {

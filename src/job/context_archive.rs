@@ -19,8 +19,17 @@ const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Writes a context to `out` atomically. Returns its hash.
 pub(crate) fn write(context: &Context, out: &Path) -> Result<ContextHash, CommandError> {
+    write_to(context, out, AtomicFile::of(out))
+}
+
+/// The same, where the file has been started.
+pub(crate) fn write_to(
+    context: &Context,
+    out: &Path,
+    draft: std::io::Result<AtomicFile>,
+) -> Result<ContextHash, CommandError> {
     let unwritable = |source| CommandError::Write { path: out.to_owned(), source };
-    let draft = AtomicFile::of(out).map_err(unwritable)?;
+    let draft = draft.map_err(unwritable)?;
     let hash = context.write_tar_gz(BufWriter::new(draft.file()))?;
     draft.finish().map_err(unwritable)?;
     Ok(hash)

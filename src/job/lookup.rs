@@ -1,29 +1,29 @@
 //! Looks up images of a checkout in the index, by their hashes there. `decision` decides whether an entry counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
 
+use futures_util::future::{Either, select};
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
+use tokio::sync::mpsc::unbounded_channel;
 use tracing::{debug, info, warn};
 
 use super::CommandError;
 use super::shutdown::Shutdown;
 use crate::config::{DecideConfig, ImagesDir, LookupConfig};
-use crate::context::ImageName;
+use crate::context::{HashScheme, ImageName};
+use crate::decision::Definition;
+use crate::decision::image_needs::needed_until;
 use crate::decision::image_tasks::Expiring;
-use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
+pub(crate) use crate::decision::lookup::LookedUp;
+use crate::decision::lookup::{AT_ONCE, FoundEntry, Lookup, LookupRequest};
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
-use crate::repository::lineage::Identified;
+use crate::repository::lineage::{Identified, Lineage};
 use crate::repository::{Tree, TreeError};
 use crate::taskcluster::Services;
-
-/// The name of an image in the index, and its place.
-pub(crate) struct LookedUp {
-    /// The request.
-    pub(crate) wanted: LookupRequest,
-    /// None where the index has no such image.
-    pub(crate) found: Option<FoundEntry>,
-}
 
 /// The images of a tree that can be looked up.
 pub(crate) struct TreeImages {
@@ -96,16 +96,66 @@ async fn look_up(
     Ok((lookup, images))
 }
 
-/// The images that the index has, and which of those that the graph's tasks use expire too soon.
-pub(crate) async fn find_for_graph(
+/// The images of a graph.
+pub(crate) struct GraphLineage<'a> {
+    /// The tree that they are from.
+    pub(crate) tree: &'a Arc<Tree>,
+    /// Those that its tasks use, and all that they are built from.
+    pub(crate) lineage: &'a Lineage,
+    /// Those that its tasks use.
+    pub(crate) named: &'a [ImageName],
+    /// The tasks that wait for each.
+    pub(crate) waiting: &'a BTreeMap<ImageName, Vec<&'a Definition>>,
+}
+
+/// What is known about the images of a graph.
+pub(crate) struct KnownImages {
+    pub(crate) identified: BTreeMap<ImageName, Identified>,
+    /// Those that the index has.
+    pub(crate) found: BTreeMap<ImageName, FoundEntry>,
+    /// Those that the graph's tasks use, and that expire too soon.
+    pub(crate) expiring: Expiring,
+}
+
+/// Hashes the images of a graph, and looks for each while the next ones are hashed.
+pub(crate) async fn identify_and_find(
     config: &DecideConfig,
-    named: &[ImageName],
-    wanted: &[LookupRequest],
+    images: &GraphLineage<'_>,
+) -> Result<KnownImages, CommandError> {
+    let (sender, mut receiver) = unbounded_channel();
+    let (tree, lineage) = (Arc::clone(images.tree), images.lineage.clone());
+    let hashing = pin!(blocking(move || {
+        tree.identify_each(&lineage, HashScheme::Tar, |name, hashes| {
+            // There is no receiver where nothing is looked up, and after a look-up that has failed.
+            let _ = sender.send((name.clone(), hashes.clone()));
+        })
+    }));
+    let hashed = stream::poll_fn(move |context| receiver.poll_recv(context));
+    let wanted = hashed.map(|(image, hashes)| {
+        let waiting = images.waiting.get(&image).map(Vec::as_slice).unwrap_or_default();
+        let needed_until = needed_until(waiting, config.now);
+        LookupRequest { image, hash: hashes.name_in_index(), context: hashes.context, needed_until }
+    });
+    let finding = pin!(find_for_graph(config, images, wanted));
+    // What is wrong with a context is said first, whatever the index says.
+    let (identified, found) = match select(hashing, finding).await {
+        Either::Left((identified, finding)) => (identified?, finding.await?),
+        Either::Right((found, hashing)) => (hashing.await?, found?),
+    };
+    let (found, expiring) = found;
+    Ok(KnownImages { identified, found, expiring })
+}
+
+/// The images that the index has, and which of those that the graph's tasks use expire too soon.
+async fn find_for_graph(
+    config: &DecideConfig,
+    images: &GraphLineage<'_>,
+    wanted: impl Stream<Item = LookupRequest>,
 ) -> Result<(BTreeMap<ImageName, FoundEntry>, Expiring), CommandError> {
     let until = config.renew_within.map_or(config.now, |within| within.after(config.now));
     let mut expiring = Expiring { images: BTreeSet::new(), until };
     let Some(deployment) = &config.deployment else {
-        match wanted.len() {
+        match images.lineage.names.len() {
             0 => info!("offline: the graph names no image that a task builds"),
             1 => info!("offline: nothing is looked up, 1 image gets a task"),
             images => info!("offline: nothing is looked up, {images} images get a task each"),
@@ -121,12 +171,14 @@ pub(crate) async fn find_for_graph(
         project: Some(config.project.clone()),
         now: config.now,
     };
-    let found = lookup.find(wanted).await?;
+    let looked_up: Vec<LookedUp> = lookup.find_each(wanted.chunks(AT_ONCE)).try_collect().await?;
     if config.renew_within.is_some() {
-        let found = wanted.iter().zip(&found).filter_map(|(wanted, found)| Some((wanted, found.as_ref()?)));
-        expiring.images = lookup.expiring(found.filter(|(wanted, _)| named.contains(&wanted.image)), until).await?;
+        let found = looked_up.iter().filter_map(|it| Some((&it.wanted, it.found.as_ref()?)));
+        let named = found.filter(|(wanted, _)| images.named.contains(&wanted.image));
+        expiring.images = lookup.expiring(named, until).await?;
     }
-    Ok((found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect(), expiring))
+    let found = looked_up.into_iter().filter_map(|it| Some((it.wanted.image, it.found?))).collect();
+    Ok((found, expiring))
 }
 
 /// Looks one image up.

@@ -175,6 +175,16 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Starts the file for `path`, or for the target of its links.
     pub fn of(path: &Path) -> io::Result<Self> {
+        Self::begin(path, WorkDir::after_removing_stale)
+    }
+
+    /// The same, for one of several that are written at once in a directory: they do not look for what killed programs left, and so
+    /// cannot take each other's new directories for it.
+    pub fn one_of_several(path: &Path) -> io::Result<Self> {
+        Self::begin(path, WorkDir::new_in)
+    }
+
+    fn begin(path: &Path, work_dir: impl FnOnce(&Path) -> io::Result<WorkDir>) -> io::Result<Self> {
         let there = fs::metadata(path).ok();
         if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
             return Ok(Self { file: File::options().write(true).open(path)?, unfinished: None });
@@ -185,7 +195,7 @@ impl AtomicFile {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let scratch = WorkDir::after_removing_stale(parent)?;
+        let scratch = work_dir(parent)?;
         let file = File::create_new(scratch.path().join("draft"))?;
         Ok(Self { file, unfinished: Some((scratch, path)) })
     }

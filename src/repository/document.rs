@@ -2,6 +2,7 @@
 //! and the usual mistake there. The callers interpret the documents.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 pub use serde_saphyr::options::DuplicateKeyPolicy;
 
 /// The limits for a document. The library's own limits are for configuration files; Gecko's full task graph has some 20,000 tasks
@@ -39,6 +40,14 @@ pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
         return Err(DocumentError { name: name.to_owned(), line, column, why, hint: "" });
     }
     parse_yaml(name, text, DuplicateKeyPolicy::Error)
+}
+
+/// A document as a JSON text: one that is JSON stays as it is.
+pub fn json(name: &str, text: String) -> Result<String, DocumentError> {
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Ok(parse(name, &text)?.to_string()),
+    }
 }
 
 /// Reads a YAML document.
@@ -83,6 +92,8 @@ mod tests {
         let expected = json!({ "tasks": [{ "taskId": "x", "n": 3, "on": true, "none": null }] });
         assert_eq!(parse("-", &expected.to_string()).unwrap(), expected);
         assert_eq!(parse("-", "tasks:\n- taskId: x\n  n: 3\n  on: true\n  none: null\n").unwrap(), expected);
+        assert_eq!(json("-", "a: {b: 'c'}\n".to_owned()).unwrap(), r#"{"a":{"b":"c"}}"#);
+        assert_eq!(json("-", " {\"a\" : 1}\n".to_owned()).unwrap(), " {\"a\" : 1}\n");
         // Not YAML, because of its tabs.
         assert_eq!(parse("a.json", "{\n\t\"a\":\t1\n}").unwrap(), json!({ "a": 1 }));
     }

@@ -1,7 +1,7 @@
 //! Images with their ancestors, parents first, and their hashes in the index: a hash of an image's context, its arguments, its
 //! packages and its parent, so that a parent's change changes its children. docs/decision.md has the formula.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use serde_json::{Map, Value, json};
@@ -63,16 +63,39 @@ pub fn index_hash(
     Some(ContextHash(Digest::of(line.to_string().as_bytes())))
 }
 
-/// An image, or one that it is built from.
-struct Ancestor {
-    name: ImageName,
-    parent: Option<ImageName>,
+/// Images and all that they are built from, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// Their names, those of parents first.
+    pub names: Vec<ImageName>,
+    /// What each is built from.
+    parents: BTreeMap<ImageName, Option<ImageName>>,
+}
+
+impl Lineage {
+    /// Whether an image is among them.
+    #[must_use]
+    pub fn has(&self, name: &ImageName) -> bool {
+        self.parents.contains_key(name)
+    }
+
+    /// The task image that one of them is built from.
+    #[must_use]
+    pub fn parent(&self, name: &ImageName) -> Option<&ImageName> {
+        self.parents.get(name)?.as_ref()
+    }
 }
 
 impl Tree {
     /// The images and all that they are built from, each once and after its parent; otherwise in the given order.
     pub fn ancestors(&self, names: &[ImageName]) -> Result<Vec<ImageName>, TreeError> {
-        Ok(self.ancestors_with_parents(names)?.into_iter().map(|ancestor| ancestor.name).collect())
+        Ok(self.lineage(names)?.names)
+    }
+
+    fn lineage(&self, names: &[ImageName]) -> Result<Lineage, TreeError> {
+        let mut lineage = Lineage::default();
+        names.iter().try_for_each(|name| self.add_to_lineage(name, &mut lineage))?;
+        Ok(lineage)
     }
 
     /// The hashes of the images and of all that they are built from.
@@ -81,17 +104,29 @@ impl Tree {
         names: &[ImageName],
         scheme: HashScheme,
     ) -> Result<BTreeMap<ImageName, Identified>, TreeError> {
-        let ancestors = self.ancestors_with_parents(names)?;
-        let images: Vec<_> =
-            ancestors.iter().map(|ancestor| self.task_image(&ancestor.name)).collect::<Result<_, _>>()?;
-        let contexts = in_parallel(&images, |image| self.context(image, scheme)?.hash().map_err(TreeError::from));
+        self.identify_each(&self.lineage(names)?, scheme, |_, _| {})
+    }
+
+    /// The hashes of images. `tell` gets each as soon as it is known, in the lineage's order, while the next ones are computed.
+    pub fn identify_each(
+        &self,
+        lineage: &Lineage,
+        scheme: HashScheme,
+        mut tell: impl FnMut(&ImageName, &Identified),
+    ) -> Result<BTreeMap<ImageName, Identified>, TreeError> {
+        let images: Vec<_> = lineage.names.iter().map(|name| self.task_image(name)).collect::<Result<_, _>>()?;
+        let one_by_one: Vec<_> = images.chunks(1).collect();
         let mut identified: BTreeMap<ImageName, Identified> = BTreeMap::new();
-        for ((Ancestor { name, parent }, image), context) in ancestors.into_iter().zip(images).zip(contexts) {
-            let context = context?;
-            let of_parent = parent.as_ref().and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
+        let hash = |image: &&Image| self.context(image, scheme)?.hash().map_err(TreeError::from);
+        ahead(&one_by_one, hash, |image, context| {
+            let (context, parent) = (context?, lineage.parent(&image.name));
+            let of_parent = parent.and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
             let index_hash = index_hash(image, context, of_parent, &self.packages);
-            identified.insert(name, Identified { context, index_hash, parent });
-        }
+            let hashes = Identified { context, index_hash, parent: parent.cloned() };
+            tell(&image.name, &hashes);
+            identified.insert(image.name.clone(), hashes);
+            Ok::<_, TreeError>(())
+        })?;
         Ok(identified)
     }
 
@@ -111,30 +146,26 @@ impl Tree {
         Ok(Context::collect(self.checkout(), &image.directory, &image.args, scheme)?.within(&self.limits)?)
     }
 
-    /// The images and all that they are built from.
-    fn ancestors_with_parents(&self, names: &[ImageName]) -> Result<Vec<Ancestor>, TreeError> {
-        let mut ancestors = Vec::new();
-        let mut known = BTreeSet::new();
-        for name in names {
-            // From the image upwards, as far as it is new.
-            let mut line: Vec<Ancestor> = Vec::new();
-            let mut next = Some(name.clone());
-            while let Some(name) = next.filter(|name| !known.contains(name)) {
-                if let Some(start) = line.iter().position(|other| other.name == name) {
-                    let cycle = line[start..].iter().map(|other| other.name.as_str()).chain([name.as_str()]);
-                    return Err(TreeError::Cycle { cycle: cycle.collect::<Vec<_>>().join(" -> ") });
-                }
-                if let Some(Ancestor { name: child, .. }) = line.last() {
-                    let of_child = |error| TreeError::OfChild { child: child.clone(), error: Box::new(error) };
-                    self.task_image(&name).map_err(of_child)?;
-                }
-                next = self.parent(&name)?;
-                line.push(Ancestor { name, parent: next.clone() });
+    /// Adds an image and all that it is built from, as far as they are new.
+    pub fn add_to_lineage(&self, name: &ImageName, lineage: &mut Lineage) -> Result<(), TreeError> {
+        // From the image upwards.
+        let mut line: Vec<ImageName> = Vec::new();
+        let mut next = Some(name.clone());
+        while let Some(name) = next.filter(|name| !lineage.has(name) || line.contains(name)) {
+            if let Some(start) = line.iter().position(|other| *other == name) {
+                let cycle = line[start..].iter().chain([&name]).map(ImageName::as_str);
+                return Err(TreeError::Cycle { cycle: cycle.collect::<Vec<_>>().join(" -> ") });
             }
-            known.extend(line.iter().map(|ancestor| ancestor.name.clone()));
-            ancestors.extend(line.into_iter().rev());
+            if let Some(child) = line.last() {
+                let of_child = |error| TreeError::OfChild { child: child.clone(), error: Box::new(error) };
+                self.task_image(&name).map_err(of_child)?;
+            }
+            next = self.parent(&name)?;
+            lineage.parents.insert(name.clone(), next.clone());
+            line.push(name);
         }
-        Ok(ancestors)
+        lineage.names.extend(line.into_iter().rev());
+        Ok(())
     }
 }
 
@@ -151,6 +182,8 @@ pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::fixture::{self, Files};
     use super::super::listed::Listed;
     use super::*;

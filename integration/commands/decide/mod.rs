@@ -5,6 +5,7 @@ pub(crate) mod fixture;
 mod rebuild;
 
 use serde_json::{Value, json};
+use stand_in::Fault;
 
 use crate::harness::{Finished, container_output, docker, engine, path, program};
 use fixture::{Fixture, GIVEN, consumer, task_id};
@@ -249,6 +250,47 @@ fn a_graph_without_images_stays_as_it_is() {
     decided.assert_succeeds();
     assert_eq!(serde_json::from_str::<Value>(&decided.stdout).unwrap(), graph);
     assert!(!fixture.root.path().join("contexts").exists());
+}
+
+#[test]
+fn contexts_that_are_packed_at_once_stay_out_of_each_others_way() {
+    let fixture = Fixture::new();
+    let names: Vec<_> = (0..40).map(|number| format!("i{number}")).collect();
+    for name in &names {
+        fixture.image(name, &format!("FROM scratch\n# {name}\n"));
+    }
+    let templates: Vec<_> = names.iter().map(|name| template(name)).collect();
+    let decided = offline(&fixture, "graph.json", &graph_of(&json!(templates)).to_string(), &[]);
+    decided.assert_succeeds();
+    assert!(!decided.stderr.contains("had left"), "{}", decided.stderr);
+    let contexts = std::fs::read_dir(fixture.root.path().join("contexts")).unwrap();
+    assert_eq!(contexts.count(), names.len(), "and nothing is left beside them");
+}
+
+#[test]
+fn what_is_wrong_with_a_context_is_said_first_whatever_the_index_says() {
+    let fixture = Fixture::new();
+    fixture.image("a", "FROM scratch\n");
+    fixture.image("z", "FROM scratch\n");
+    let link = fixture.root.path().join("testing/docker/z/link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    fixture.taskcluster.fault(Fault::status("findTasksAtIndex", 403).times(u32::MAX));
+    let graph = fixture.root.path().join("graph.json");
+    std::fs::write(&graph, graph_of(&json!([template("a"), template("z")])).to_string()).unwrap();
+    let decide = || {
+        let arguments = ["decide", path(&graph), "--root", path(fixture.root.path())];
+        let environment = [
+            ("TASKCLUSTER_ROOT_URL", fixture.taskcluster.root_url()),
+            ("TASK_ID", task_id("decision")),
+            ("PROJECT", "try".to_owned()),
+            ("PUSHDATE", "20261123070000".to_owned()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        program(arguments.into_iter().chain(GIVEN), environment).finish()
+    };
+    decide().assert_fails(10, &["testing/docker/z/link"]);
+    std::fs::remove_file(&link).unwrap();
+    decide().assert_fails(31, &["findTasksAtIndex"]);
 }
 
 #[test]

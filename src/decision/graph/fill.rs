@@ -60,12 +60,10 @@ fn in_value<E>(
 fn at<T>(place: &mut String, step: &str, then: impl FnOnce(&mut String) -> T) -> T {
     let here = place.len();
     place.push('/');
-    for c in step.chars() {
-        match c {
-            '~' => place.push_str("~0"),
-            '/' => place.push_str("~1"),
-            c => place.push(c),
-        }
+    if step.contains(['~', '/']) {
+        place.push_str(&step.replace('~', "~0").replace('/', "~1"));
+    } else {
+        place.push_str(step);
     }
     let result = then(place);
     place.truncate(here);

@@ -1,7 +1,7 @@
 //! Tasks of images in a graph: which are needed, their entries, and what others need in order to wait for them. Their
 //! definitions are made by callers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -20,9 +20,9 @@ impl Resolution {
     /// The tasks that a graph with these uses gets: one for each image that is used and has to be made, and for its
     /// ancestors as far as they have to be made; parents first. An image that was found needs no ancestors. Behind them those
     /// that are added besides, with their ancestors.
-    pub fn needed<'r>(&'r self, uses: &'r [Use]) -> Result<Vec<&'r ImageTask>, GraphError> {
-        let mut needed = Vec::new();
-        for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+    pub fn needed<'r>(&'r self, uses: impl Iterator<Item = &'r Use>) -> Result<Vec<&'r ImageTask>, GraphError> {
+        let (mut needed, mut known) = (Vec::new(), BTreeSet::new());
+        for it in uses.filter(|it| it.kind == UseKind::TaskId && known.insert(&it.image)) {
             self.add_line(&it.image, &|| format!("task {}, {}", it.task, it.place), &mut needed)?;
         }
         for task in &self.besides {

@@ -1,5 +1,6 @@
 //! Task graphs in a decision task: which images their tasks use, and the same graphs with the images filled in and tasks added
-//! for missing images. JSON in, JSON out; callers do files, hashes and look-ups.
+//! for missing images. JSON in, JSON out; callers do files, hashes and look-ups. Graphs can have tens of thousands of tasks: they stay
+//! texts, and only some tasks at a time are values, on some threads.
 
 mod cycle;
 mod error;
@@ -8,7 +9,9 @@ mod form;
 mod image_task;
 mod packages;
 mod reference;
+mod task;
 mod template;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -18,20 +21,30 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value};
 
 use crate::context::ImageName;
+use crate::context::ahead::{ahead, batches};
+use crate::decision::Definition;
 use crate::taskcluster::TaskId;
 pub use error::{GraphError, TemplateError};
-use error::{pointer, quoted};
-use fill::{Filling, Text, each_text};
+use fill::each_text;
 pub use form::Form;
-use form::{Entry, Parts};
-use template::{Piece, pieces};
+use form::Parts;
+use task::{Task, nothing_outside};
+use written::{Document, WrittenTask};
+
+/// How many tasks a thread reads or fills in at a time, and after how many bytes of text the next thread takes over: a few
+/// milliseconds' work, which bounds what is in memory as values.
+const TASKS_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: u64 = 256 * 1024;
 
 /// A task graph.
 #[derive(Clone, Debug)]
 pub struct Graph {
+    /// The document.
+    text: String,
     form: Form,
+    /// What the document has beside the tasks.
     around: Map<String, Value>,
-    entries: Vec<Entry>,
+    tasks: Vec<Task>,
 }
 
 /// A template: an image that a task uses.
@@ -103,10 +116,21 @@ pub fn task_label(image: &ImageName) -> String {
 }
 
 impl Graph {
-    /// Reads a graph of either form.
-    pub fn parse(value: Value) -> Result<Self, GraphError> {
-        let Parts { form, around, entries } = form::parse(value)?;
-        Ok(Self { form, around, entries })
+    /// Reads a graph of either form, a JSON text, and finds the images that its tasks use.
+    pub fn parse(text: String) -> Result<Self, GraphError> {
+        let Parts { is_list, around, tasks: texts } = form::parse(&text)?;
+        each_text(&around, &mut |place, text| nothing_outside(&|| "the graph".to_owned(), place, text))?;
+        let mut tasks = Vec::with_capacity(texts.len());
+        ahead(
+            &batches(&texts, TASKS_AT_ONCE, BYTES_AT_ONCE, |task| task.text.len() as u64),
+            |task| Task::read(&text, task, is_list),
+            |_, task| {
+                tasks.push(task?);
+                Ok::<_, GraphError>(())
+            },
+        )?;
+        let form = form::form(is_list, &tasks.iter().map(|task| &task.outline).collect::<Vec<_>>())?;
+        Ok(Self { text, form, around, tasks })
     }
 
     /// How the graph is written.
@@ -118,62 +142,50 @@ impl Graph {
     /// How many tasks it has.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.entries.len()
+        self.tasks.len()
     }
 
-    /// The tasks' definitions, each with the task's id, or its label in a graph of labels.
-    pub fn definitions(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
-        self.entries.iter().map(|entry| (entry.key.as_str(), &entry.definition))
+    /// The images that each task uses, and what image tasks inherit from its definition.
+    pub fn users(&self) -> impl Iterator<Item = (&[Use], &Definition)> {
+        self.tasks.iter().map(|task| (task.uses.as_slice(), &task.outline.definition))
     }
 
     /// The images that the graph's tasks use, in its order, each as often as it is used.
-    pub fn uses(&self) -> Result<Vec<Use>, GraphError> {
-        let owner = || "the graph".to_owned();
-        each_text(&self.around, &mut |place, text| nothing_outside(&owner, place, text))?;
-        let mut uses = Vec::new();
-        for entry in &self.entries {
-            nothing_outside(&owner, "", Text::Key(&entry.key))?;
-            uses.extend(uses_of(entry)?);
-        }
-        Ok(uses)
+    pub fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.tasks.iter().flat_map(|task| &task.uses)
     }
 
-    /// The graph with its images filled in, and with the tasks that are missing.
-    pub fn resolve(&self, resolution: &Resolution) -> Result<Value, GraphError> {
-        let uses = self.uses()?;
-        let needed = resolution.needed(&uses)?;
+    /// The graph with its images filled in, and with the tasks that are missing: JSON for people, without a line break at its end.
+    pub fn resolve(&self, resolution: &Resolution) -> Result<String, GraphError> {
+        let needed = resolution.needed(self.uses())?;
         self.refuse_taken_names(&needed)?;
-        let mut entries = Vec::with_capacity(self.entries.len() + needed.len());
-        let mut rest = uses.as_slice();
-        for entry in &self.entries {
-            let mut entry = entry.clone();
-            let own = rest.iter().take_while(|it| it.task == entry.key).count();
-            let (own, others) = rest.split_at(own);
-            rest = others;
-            if !own.is_empty() {
-                let filling = Filling { form: self.form, resolution, task: entry.described() };
-                filling.fill(&mut entry.definition)?;
-            }
-            for it in own.iter().filter(|it| it.kind == UseKind::TaskId) {
-                if let Some(resolved) = resolution.images.get(&it.image) {
-                    image_task::wait_for(&mut entry, self.form, resolved, &task_label(&it.image))?;
-                }
-            }
-            entries.push(entry);
-        }
+        let added: Vec<_> = needed.iter().map(|task| image_task::key(task, self.form)).collect();
+        let keys = self.tasks.iter().map(|task| &task.outline.key).chain(&added);
+        let numbers: HashMap<&str, usize> = keys.enumerate().map(|(number, key)| (key.as_str(), number)).collect();
+        let mut document = Document::new(self.form, &self.around, self.text.len() + self.text.len() / 2);
+        ahead(
+            &batches(&self.tasks, TASKS_AT_ONCE, BYTES_AT_ONCE, Task::bytes),
+            |task| {
+                let entry = task.filled(&self.text, self.form, resolution)?;
+                Ok(WrittenTask::new(entry, self.form, &numbers))
+            },
+            |_, task: Result<_, GraphError>| {
+                document.push(task?);
+                Ok::<_, GraphError>(())
+            },
+        )?;
         for task in needed {
             let mut entry = image_task::entry(task, self.form, &resolution.images)?;
             self.add_packages(&mut entry, task, resolution.dummies)?;
-            entries.push(entry);
+            document.push(WrittenTask::new(entry, self.form, &numbers));
         }
-        no_cycle(&entries, self.form)?;
-        Ok(self.assemble(entries))
+        document.finish()
     }
 
     /// Checks that no task has the ids and labels of the tasks to be added.
     fn refuse_taken_names(&self, needed: &[&ImageTask]) -> Result<(), GraphError> {
         let mut taken: HashMap<String, String> = HashMap::new();
-        for entry in &self.entries {
+        for entry in self.tasks.iter().map(|task| &task.outline) {
             taken.insert(entry.key.clone(), entry.described());
             if let (Form::TaskIds, Some(Value::String(label))) = (self.form, entry.fields.get("label")) {
                 taken.insert(label.clone(), entry.described());
@@ -190,77 +202,4 @@ impl Graph {
         }
         Ok(())
     }
-
-    fn assemble(&self, entries: Vec<Entry>) -> Value {
-        let mut graph = self.around.clone();
-        match self.form {
-            Form::Requires => {
-                let tasks = entries.into_iter().map(Entry::into_value).collect();
-                graph.insert("tasks".to_owned(), tasks);
-            }
-            Form::TaskIds | Form::Labels => {
-                graph.extend(entries.into_iter().map(|entry| (entry.key.clone(), entry.into_value())));
-            }
-        }
-        Value::Object(graph)
-    }
-}
-
-fn uses_of(entry: &Entry) -> Result<Vec<Use>, GraphError> {
-    let mut uses = Vec::new();
-    each_text(&entry.definition, &mut |place, text| {
-        let problem_at = |problem| GraphError::Template { task: entry.described(), place: pointer(place), problem };
-        match text {
-            Text::Key(key) => match pieces(key) {
-                Ok(None) => Ok(()),
-                Ok(Some(_)) | Err(_) => Err(problem_at(TemplateError::InKey { key: quoted(key) })),
-            },
-            Text::Value(text) => {
-                for piece in pieces(text).map_err(problem_at)?.unwrap_or_default() {
-                    if let Piece::Image(kind, image) = piece {
-                        uses.push(Use { task: entry.key.clone(), place: place.to_owned(), image, kind });
-                    }
-                }
-                Ok(())
-            }
-        }
-    })?;
-    let owner = || format!("task {}", entry.described());
-    each_text(&entry.fields, &mut |place, text| nothing_outside(&owner, place, text))?;
-    Ok(uses)
-}
-
-/// A template left in a graph is always a mistake.
-fn nothing_outside(owner: &dyn Fn() -> String, place: &str, text: Text<'_>) -> Result<(), GraphError> {
-    let (Text::Key(text) | Text::Value(text)) = text;
-    let found = match pieces(text) {
-        Ok(None) => return Ok(()),
-        Ok(Some(_)) => quoted(text),
-        Err(problem) => problem.to_string(),
-    };
-    Err(GraphError::Outside { owner: owner(), place: pointer(place), found })
-}
-
-/// The most tasks of a cycle that an error names: more would not fit into a line.
-const NAMED: usize = 5;
-
-/// Tasks that wait for each other would wait until their deadlines.
-fn no_cycle(entries: &[Entry], form: Form) -> Result<(), GraphError> {
-    let number: HashMap<&str, usize> =
-        entries.iter().enumerate().map(|(number, entry)| (entry.key.as_str(), number)).collect();
-    let waits_for: Vec<Vec<usize>> = entries
-        .iter()
-        .map(|entry| {
-            // A definition may name its own task: then something else has to schedule it.
-            let dependencies = entry.dependencies().filter(|id| *id != entry.key);
-            entry.edges(form).chain(dependencies).filter_map(|key| number.get(key).copied()).collect()
-        })
-        .collect();
-    let Some(cycle) = cycle::cycle(&waits_for) else { return Ok(()) };
-    let mut names: Vec<_> = cycle.iter().take(NAMED).map(|number| entries[*number].described()).collect();
-    if cycle.len() > NAMED {
-        names.push(format!("{} more", cycle.len() - NAMED));
-    }
-    names.extend(names.first().cloned());
-    Err(GraphError::Cycle(names.join(" -> ")))
 }

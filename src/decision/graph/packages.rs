@@ -28,7 +28,7 @@ impl Graph {
             let [kind, name, digest] = ["type", "name", "digest"].map(|key| cached.get(key).and_then(Value::as_str));
             Some((entry.label()?.strip_prefix(LABEL)?.to_owned(), format!("{}/{}/{}", kind?, name?, digest?)))
         };
-        self.entries.iter().filter_map(digest).collect()
+        self.tasks.iter().filter_map(|task| digest(&task.outline)).collect()
     }
 
     /// Makes an image's task wait for its packages, and puts them in as a build argument, in their order.
@@ -40,7 +40,7 @@ impl Graph {
         parts.push_text(&opening(entry, task)?);
         for (number, package) in task.packages.iter().enumerate() {
             let label = format!("{LABEL}{package}");
-            let known = self.entries.iter().find(|entry| entry.label() == Some(&label));
+            let known = self.tasks.iter().map(|task| &task.outline).find(|entry| entry.label() == Some(&label));
             parts.push_text(if number == 0 { "" } else { " " });
             match (known, self.form) {
                 (None, Form::Labels) if dummies => {
@@ -109,7 +109,8 @@ mod tests {
         };
         let images = [(name, Resolved::NewTask(task))].into();
         let resolution = Resolution { images, dummies, ..Resolution::default() };
-        Graph::parse(graph.clone()).unwrap().resolve(&resolution).map_err(|error| error.to_string())
+        let resolved = Graph::parse(graph.to_string()).unwrap().resolve(&resolution);
+        resolved.map(|text| serde_json::from_str(&text).unwrap()).map_err(|error| error.to_string())
     }
 
     fn user() -> Value {
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(task["dependencies"], json!({ "b": "packages-b", "a": "packages-a" }));
         let args = r#"{"X":"<<>x>","DOCKER_IMAGE_PACKAGES":"<b> <a>"}"#;
         assert_eq!(task["task"]["payload"]["env"]["DOCKER_BUILD_ARGS"], json!({ "task-reference": args }));
-        let digests = Graph::parse(graph).unwrap().package_digests();
+        let digests = Graph::parse(graph.to_string()).unwrap().package_digests();
         assert_eq!(digests["a"], "packages.v1/packages-a/0");
     }
 

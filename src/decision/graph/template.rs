@@ -31,6 +31,10 @@ pub(super) enum Piece<'t> {
 
 /// The parts of a string that has templates; `None` for one that has none.
 pub(super) fn pieces(text: &str) -> Result<Option<Vec<Piece<'_>>>, TemplateError> {
+    // Most texts are none, and the search for tags takes ten times as long to say so.
+    if !text.contains('{') {
+        return Ok(None);
+    }
     let mut pieces = Vec::new();
     let mut done = 0;
     let mut opening: Option<Tag<'_>> = None;
@@ -121,6 +125,9 @@ fn tags(text: &str) -> impl Iterator<Item = Result<Tag<'_>, TemplateError>> {
 
 /// The intended word, if there is one.
 fn known(word: &str) -> Option<(&'static str, UseKind)> {
+    if let Some(exactly) = WORDS.into_iter().find(|(known, _)| *known == word) {
+        return Some(exactly);
+    }
     let plain = |c: char| if c.is_alphanumeric() { c } else { '_' };
     let plain: String = word.trim().to_lowercase().chars().map(plain).collect();
     // Up to five wrong characters count as a typo: `dokcer_image`, `taskid_for_images`; not `docker_image_id`, which is another

@@ -4,8 +4,9 @@
 mod newest;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
@@ -23,7 +24,7 @@ pub use newest::{LatestImage, LatestQuery, newest};
 
 /// How many images are looked up at once, each with one call at a time. 200 images take four calls each: a service that answers
 /// in 50 ms answers all of them within 1.5 s; more would be a load for the service.
-const AT_ONCE: usize = 32;
+pub const AT_ONCE: usize = 32;
 
 /// Why a look-up failed. An image that is not there is no error.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,15 @@ pub struct LookupRequest {
     pub context: ContextHash,
     /// Until when its artifact must be there.
     pub needed_until: Timestamp,
+}
+
+/// An image that was looked up.
+#[derive(Clone, Debug)]
+pub struct LookedUp {
+    /// The request.
+    pub wanted: LookupRequest,
+    /// None where the index has no such image.
+    pub found: Option<FoundEntry>,
 }
 
 /// An image that counts.
@@ -111,13 +121,30 @@ pub struct Lookup {
 impl Lookup {
     /// Finds the unexpired images, in the order of the requests.
     pub async fn find(&self, wanted: &[LookupRequest]) -> Result<Vec<Option<FoundEntry>>, LookupError> {
-        let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
-        let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        let entries = self.services.index.find_tasks(&namespaces).await?;
-        let looks: Vec<_> = wanted.iter().zip(places).map(|(wanted, at)| self.first(wanted, at, &entries)).collect();
-        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+        self.find_each(stream::iter([wanted.to_vec()])).map_ok(|it| it.found).try_collect().await
+    }
+
+    /// Finds the unexpired images while requests come, in their order. One call asks the index for each batch.
+    pub fn find_each(
+        &self,
+        wanted: impl Stream<Item = Vec<LookupRequest>>,
+    ) -> impl Stream<Item = Result<LookedUp, LookupError>> {
+        let asked = wanted.then(move |wanted| async move {
+            let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
+            let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
+            namespaces.sort_unstable();
+            namespaces.dedup();
+            let entries = Arc::new(self.services.index.find_tasks(&namespaces).await?);
+            let looks = wanted.into_iter().zip(places).map(move |(wanted, places)| {
+                let entries = Arc::clone(&entries);
+                Ok(async move {
+                    let found = self.first(&wanted, places, &entries).await?;
+                    Ok::<_, LookupError>(LookedUp { wanted, found })
+                })
+            });
+            Ok::<_, LookupError>(stream::iter(looks))
+        });
+        asked.try_flatten().try_buffered(AT_ONCE)
     }
 
     /// Those of the found images that will not be found any more at `time`: not even another project's, which lasts longer.

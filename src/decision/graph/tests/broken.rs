@@ -89,6 +89,29 @@ fn tasks_of_another_shape() {
 }
 
 #[test]
+fn what_json_allows_and_nothing_can_hold() {
+    let error_of = |graph: &str| one_line(&Graph::parse(graph.to_owned()).unwrap_err());
+    for (graph, expected) in [
+        (r#"{"tasks":[{"taskId":"x","task":{"n":1e999}}]}"#, "task /tasks/0: it cannot be read: number out of range"),
+        (r#"{"a":{"task":{"n":"\ud800"}}}"#, "task a: it cannot be read: "),
+        (r#"{"tasks":[],"n":-1e999}"#, "task `n`: it cannot be read: number out of range"),
+    ] {
+        let error = error_of(graph);
+        assert!(error.starts_with(expected) && !error.contains(" line "), "{error}");
+    }
+    let deep = format!(r#"{{"a":{{"task":{{"n":{}{}}}}}}}"#, "[".repeat(1000), "]".repeat(1000));
+    assert_eq!(error_of(&deep), "task a: it cannot be read: recursion limit exceeded");
+}
+
+#[test]
+fn of_equal_labels_the_last_counts() {
+    let graph = r#"{"a":{"task":{"n":1}},"b":{"task":{}},"a":{"task":{"n":2}}}"#.to_owned();
+    let resolved = Graph::parse(graph).unwrap().resolve(&Resolution::default()).unwrap();
+    let expected = json!({ "b": { "task": {} }, "a": { "task": { "n": 2 } } });
+    assert_eq!(resolved, format!("{expected:#}"));
+}
+
+#[test]
 fn dangling_requirements_name_both() {
     let graph = json!({ "tasks": [{ "taskId": A, "task": { "metadata": { "name": "build" } }, "requires": [B] }] });
     let expected = "task fN1SbArXTPSVFNUvaOlinQ (build) requires YrdXXIYqTyOzRzRnfHHDxA, which is not in the graph";

@@ -41,12 +41,16 @@ fn resolution(images: impl IntoIterator<Item = (&'static str, Resolved)>) -> Res
     }
 }
 
-fn uses(graph: Value) -> Result<Vec<Use>, GraphError> {
-    Graph::parse(graph)?.uses()
+fn uses(graph: impl Into<Value>) -> Result<Vec<Use>, GraphError> {
+    Ok(Graph::parse(graph.into().to_string())?.uses().cloned().collect())
 }
 
-fn resolve(graph: Value, resolution: &Resolution) -> Result<Value, GraphError> {
-    Graph::parse(graph)?.resolve(resolution)
+fn resolve(graph: impl Into<Value>, resolution: &Resolution) -> Result<Value, GraphError> {
+    let text = Graph::parse(graph.into().to_string())?.resolve(resolution)?;
+    let resolved: Value = serde_json::from_str(&text).unwrap();
+    // It is written piece by piece, and looks as if it were not.
+    assert_eq!(text, format!("{resolved:#}"));
+    Ok(resolved)
 }
 
 /// The text, compared with the order of its keys.
@@ -101,7 +105,7 @@ fn uses_name_task_place_image_and_kind() {
 
 #[test]
 fn forms_are_told_apart_by_shape() {
-    let form = |graph| Graph::parse(graph).map(|graph| (graph.form(), graph.tasks())).unwrap();
+    let form = |graph: Value| Graph::parse(graph.to_string()).map(|graph| (graph.form(), graph.tasks())).unwrap();
     assert_eq!(form(json!({ "tasks": [] })), (Form::Requires, 0));
     assert_eq!(form(json!({ "scopes": ["a"], "tasks": [{ "taskId": A, "task": {} }] })), (Form::Requires, 1));
     assert_eq!(form(json!({})), (Form::Labels, 0));
