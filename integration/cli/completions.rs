@@ -88,7 +88,11 @@ fn each_subcommand_has_its_manual_page() {
     assert!(whole.contains(".TH image-worker 1 ") && whole.contains("image\\-worker\\-run(1)"), "{whole}");
     let run = page(&["man", "run"]);
     let version = env!("IMAGE_WORKER_VERSION");
-    assert!(run.contains(&format!(".TH image-worker-run 1  \"image-worker {version}\"")), "{run}");
+    let (version, commit) = version.split_once(" (").unwrap_or((version, ""));
+    let date = commit.trim_end_matches(')').split(' ').next_back().unwrap();
+    assert!(run.contains(&format!(".TH image-worker-run 1 {date} \"image-worker {version}\"")), "{run}");
+    // Also of what -h leaves out.
+    assert!(page(&["man", "shell"]).contains("A variable in its environment"));
     assert!(run.contains("\\fB\\-\\-dry\\-run\\fR") && run.contains("TASKCLUSTER_ROOT_URL"), "{run}");
     assert_eq!(program(["man", "nosuch"], []).finish().code, 2);
 }

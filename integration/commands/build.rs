@@ -373,7 +373,7 @@ fn mistakes_are_reported_before_anything_is_built() {
     assert!(!docker(&["image", "inspect", &base]).status.success(), "nothing was built");
     tree.image("broken", &format!("FROM @root:1\n{SHELL}RUN echo why >&2; exit 3\n"));
     let broken = tree.build(&[&tree.name("broken")]);
-    broken.assert_fails(20, &["RUN echo why", "failed with exit code 3", "its last line: why"]);
+    broken.assert_fails(20, &["RUN echo why", "failed with exit code 3", "its last line: why", "--shell"]);
     let containers =
         docker_output(&["ps", "--all", "--quiet", "--filter", &format!("label=image-worker-test={}", tree.mark)]);
     assert_eq!(containers, "", "the step's container is gone");

@@ -218,6 +218,7 @@ fn an_image_that_a_tasks_routes_have_indexed_is_found() {
     red.assert_succeeds();
     assert!(red.stderr.contains(&format!("index: {ours} has the image, of task ")), "{}", red.stderr);
     assert!(red.stderr.contains("verdict: the task itself failed"), "{}", red.stderr);
+    assert!(red.stderr.contains("log of run 0: http"), "{}", red.stderr);
     // A task without the artifact has no image.
     let empty = Scene::spec(job, &json!({})).property("routes", json!([format!("index.{ours}")]));
     let empty = taskcluster.create_task(empty).task_id;

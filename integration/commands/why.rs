@@ -298,5 +298,6 @@ fn what_cannot_be_compared_is_refused_with_a_way_out() {
     let decision = fixture.taskcluster.create_task(TaskSpec::default()).task_id;
     fixture.why(&["builder", "--task-id", &decision]).assert_fails(2, &["no image task"]);
     fixture.why(&["builder", "--task-id", "fN1SbArXTPSVFNUvaOlinQ"]).assert_fails(2, &["knows no task"]);
+    fixture.why(&[&task]).assert_fails(2, &[&task, "nothing to compare it with", "a second task"]);
     fixture.why(&[]).assert_fails(2, &["NAME|TASK_ID"]);
 }

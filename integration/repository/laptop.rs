@@ -284,6 +284,29 @@ fn what_a_task_refuses_is_refused_at_once_with_the_same_words() {
     }
 }
 
+/// Who has mistyped a name need not set anything first.
+#[test]
+fn an_unknown_name_comes_before_a_deployment_that_is_not_set() {
+    let top = tempfile::tempdir().unwrap();
+    let directory = top.path().join("taskcluster/docker/builder");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::create_dir(top.path().join(".git")).unwrap();
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\n").unwrap();
+    for subcommand in ["shell", "load", "lookup", "inspect"] {
+        call(top.path(), &[subcommand, "biulder"], &[]).assert_fails(2, &["unknown image biulder", "mean builder?"]);
+        call(top.path(), &[subcommand, "builder"], &[]).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
+    }
+}
+
+/// Also for plain HTTP: the client loads them before it knows what it is for.
+#[test]
+fn a_machine_without_ca_certificates_is_told_where_they_come_from() {
+    let top = tempfile::tempdir().unwrap();
+    let none = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
+    let asked = ["history", "builder", "--root-url", "http://127.0.0.1:9"];
+    call(top.path(), &asked, &none).assert_fails(30, &["ca-certificates", "SSL_CERT_FILE"]);
+}
+
 #[test]
 fn an_image_directory_outside_of_checkouts_needs_no_root() {
     let top = tempfile::tempdir().unwrap();
@@ -295,7 +318,8 @@ fn an_image_directory_outside_of_checkouts_needs_no_root() {
     assert_eq!(call(&directory, &["hash", "."], &[]).stdout, hash.stdout);
     let with_root = ["hash", "alone", "--root", path(top.path()), "--images-dir", "."];
     assert_eq!(call(top.path(), &with_root, &[]).stdout, hash.stdout);
-    call(top.path(), &["hash", "nobody"], &[]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "checkout"]);
+    call(top.path(), &["hash", "nobody"], &[])
+        .assert_fails(2, &["\"nobody\" names an image of a checkout", "--root DIR"]);
     call(top.path(), &["hash", "alone", "--scheme", "contents"], &[]).assert_fails(2, &["IMAGE_WORKER_ROOT"]);
     if engine() {
         let run = call(top.path(), &["run", "--dry-run", "--context", "alone", "--json"], &[]);

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
+use rustix::termios::tcgetwinsize;
+
 use super::completion;
 use super::console::console;
 use super::{arguments, exit_code};
@@ -111,11 +113,19 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
         },
         json,
         report,
+        columns: stdout_columns(),
         print,
         confirm,
         command_line: arguments::command,
         console,
     }
+}
+
+/// How many columns the terminal at stdout has; `None` if stdout is no terminal, or does not say.
+fn stdout_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok())??;
+    (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 /// Asks the user at the terminal.
@@ -168,10 +178,9 @@ fn failed(report: &Report, form: FailureForm, error: &CommandError) -> ExitCode 
 
 /// Help and version are answers. Of anything else clap's text becomes a failure: what is wrong, its tips, and the usage.
 fn usage(error: &clap::Error, form: FailureForm) -> ExitCode {
-    const HELP: &str = "see image-worker --help";
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        let (failure, code) = exit_code::usage("wrong usage: no subcommand is given", HELP);
+        let (failure, code) = exit_code::usage("wrong usage: no subcommand is given", "see image-worker --help");
         report::print_failure(&failure, form);
         return ExitCode::from(code);
     }
@@ -185,8 +194,12 @@ fn usage(error: &clap::Error, form: FailureForm) -> ExitCode {
     let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
     let what = format!("wrong usage: {}", what.trim_start_matches("error: "));
     let lines = || more.lines().map(str::trim);
-    let hints: Vec<_> = lines().filter_map(|line| line.strip_prefix("tip: ")).chain([HELP]).collect();
     let usage: Vec<_> = lines().filter_map(|line| line.strip_prefix("Usage: ")).collect();
+    // The usage begins with the program, and the subcommand where one is known.
+    let subcommand =
+        usage.first().and_then(|usage| usage.split(' ').nth(1)).filter(|word| word.starts_with(char::is_alphabetic));
+    let help = format!("see image-worker {}--help", subcommand.map(|name| format!("{name} ")).unwrap_or_default());
+    let hints: Vec<_> = lines().filter_map(|line| line.strip_prefix("tip: ")).chain([help.as_str()]).collect();
     let (failure, code) = exit_code::usage(&what, &hints.join("; "));
     report::print_failure(&failure.with_details("usage", &usage), form);
     ExitCode::from(code)

@@ -23,6 +23,8 @@ pub struct CommandContext<'a> {
     pub json: bool,
     /// Where the log goes.
     pub report: &'a Report,
+    /// The columns of the terminal at stdout; none where it is no terminal.
+    pub columns: Option<usize>,
     /// Writes a part of the answer to stdout before the rest is known.
     pub print: fn(&str) -> Result<(), CommandError>,
     /// Asks the user at the terminal a yes/no question.

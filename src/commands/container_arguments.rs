@@ -12,6 +12,7 @@ use crate::job::CommandError;
 use crate::job::container::{ContainerChanges, ContainerCommand, PreparedContainer};
 use crate::job::foreground;
 use crate::job::load_image::unique;
+use crate::job::named_image::unknown_first;
 use crate::job::shutdown::Shutdown;
 use crate::taskcluster::{Namespace, TaskRef};
 
@@ -87,13 +88,16 @@ impl LoadArgs {
         &self,
         container: &ContainerArgs,
         context: &CommandContext,
-    ) -> Result<ContainerConfig, ConfigError> {
+    ) -> Result<ContainerConfig, CommandError> {
         let source = self.source();
         if source.is_none() && container.task.is_none() {
             let why = "no image is named: give NAME, --task-id, --index, --file or --local, or a task whose image it is, --task";
-            return Err(ConfigError::Combination(why.to_owned()));
+            return Err(ConfigError::Combination(why.to_owned()).into());
         }
-        ContainerConfig::read(context.settings, &context.environment, source.as_ref(), container.task.as_ref())
+        let settings = context.settings;
+        let config = ContainerConfig::read(settings, &context.environment, source.as_ref(), container.task.as_ref());
+        let typed = self.name.as_slice();
+        unknown_first(config, typed, settings, &context.environment.directory)
     }
 }
 

@@ -43,7 +43,7 @@ impl Args {
                 async { Ok::<_, CommandError>(examine(config, self.image.as_deref(), settings, environment).await) };
             stop.run_stage("looking for problems", examining).await
         })?;
-        let answer = context.answer(&examination, &examination.to_string())?;
+        let answer = context.answer(&examination, &examination.text(context.columns))?;
         match examination.into_error() {
             None => Ok(answer),
             Some(error) => {

@@ -53,7 +53,7 @@ impl Args {
             page.finish().map_err(unwritable)?;
             info!("wrote {}", path.display());
         }
-        context.answer(&history, &history.to_string())
+        context.answer(&history, &history.text(context.columns))
     }
 
     /// A name needs no checkout.

@@ -37,6 +37,7 @@ impl Args {
         for file in &image.files {
             info!("wrote {}", file.display());
         }
+        info!("next:");
         context.answer(&image, &image.next.join("\n"))
     }
 }

@@ -12,6 +12,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::image::inventory::{Inventory, Survey};
 use crate::image::{ImageSummary, UnpackedImage};
 use crate::job::metrics::Layers;
+use crate::job::named_image::unknown_first;
 use crate::job::report_page::{Fact, PageError, ReportPage};
 use crate::job::{CommandError, unpack};
 use crate::taskcluster::{Namespace, TaskRef};
@@ -125,7 +126,9 @@ impl Source {
 }
 
 fn wanted(context: &CommandContext, source: &ImageSource) -> Result<UnpackedImage, CommandError> {
-    let image = WantedImage::read(context.settings, &context.environment, source)?;
+    let image = WantedImage::read(context.settings, &context.environment, source);
+    let typed = if let ImageSource::Named(typed) = source { std::slice::from_ref(typed) } else { &[] };
+    let image = unknown_first(image, typed, context.settings, &context.environment.directory)?;
     let directory = &context.environment.temporary;
     context.until_stopped(async |stop| unpack::wanted(image, directory, stop, context.report).await)
 }

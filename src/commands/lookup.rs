@@ -16,7 +16,7 @@ use crate::context::{ContextHash, ImageName};
 use crate::decision::lookup::{FoundEntry, LookupRequest};
 use crate::job::CommandError;
 use crate::job::lookup::{LookedUp, TreeImages, find_all, find_expiring};
-use crate::job::named_image::image_names;
+use crate::job::named_image::{image_names, unknown_first};
 use crate::job::shutdown::Shutdown;
 use crate::report::counted;
 use crate::taskcluster::{ArtifactName, Project, TaskId, TimeSpan, to_milliseconds};
@@ -49,7 +49,8 @@ impl Args {
             let hint = "name one, <NAME|PATH>, or list what expires, with --expires-within 14d";
             return Err(ConfigError::Argument { what: "no image is named".to_owned(), hint }.into());
         }
-        let config = LookupConfig::read(context.settings, &context.environment)?;
+        let config = LookupConfig::read(context.settings, &context.environment);
+        let config = unknown_first(config, &self.typed, context.settings, &context.environment.directory)?;
         let images = if self.typed.is_empty() {
             TreeImages::read(&config.place)?
         } else {
@@ -104,7 +105,12 @@ fn summary(images: &[LookedUp], within: TimeSpan) -> Option<String> {
     });
     let gone = (missing > 0).then(|| format!("{} {} not in the index", counted(missing, "image"), is_one(missing)));
     let all: Vec<_> = soon.into_iter().chain(gone).collect();
-    let hint = "rebuild them: `decide` with --renew-within, or with --rebuild NAME";
+    // One that is not there needs no switch.
+    let hint = if expiring > 0 {
+        "rebuild what expires: `decide` with --renew-within, or with --rebuild NAME"
+    } else {
+        "`decide` adds a task for each that a task of its graph uses"
+    };
     (!all.is_empty()).then(|| format!("{}; {hint}", all.join(", and ")))
 }
 

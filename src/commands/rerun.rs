@@ -158,7 +158,7 @@ impl Candidate {
         let looking = rerun_facts::look(&task.task_id, &config.deployment, &settings, &context.environment);
         // A signal cannot interrupt anything important here.
         let assessment = context.block_on(looking)?;
-        assessment.log();
+        assessment.log(&config.deployment);
         if context.json {
             (context.print)(&format!("{}\n", assessment.to_json()))?;
         }
@@ -206,8 +206,11 @@ enum Next {
 
 impl RerunAssessment {
     /// Prints all of it.
-    fn log(&self) {
+    fn log(&self, deployment: &Deployment) {
         self.lines().iter().for_each(|line| info!("{line}"));
+        if let Some(run) = self.status.runs.last().filter(|run| run.resolved.is_some()) {
+            info!("log of run {}: {}", run.run_id, log_link(deployment, &self.task.task_id, run));
+        }
         info!("verdict: {}", self.verdict().1);
     }
 

@@ -61,6 +61,10 @@ impl Args {
             return Ok(Compared::Builds(task(one)?, task(other)?));
         }
         let typed = self.what.into_iter().next().unwrap_or_default();
+        if typed.parse::<TaskRef>().is_ok() {
+            let what = format!("{typed} is a task, and there is nothing to compare it with");
+            return Err(ConfigError::Argument { what, hint: "name a second task, or an image and --task-id" }.into());
+        }
         let args = &self.arguments.args;
         // The scheme is that of the build.
         let scheme = HashScheme::default();

@@ -120,9 +120,9 @@ fn decision_task(settings: &SettingLayers, offline: bool, assumed: &mut Vec<Stri
             ));
             Ok(task)
         }
-        None => Err(ConfigError::Missing {
-            setting: &settings::DECISION_TASK,
-            why: "image tasks take their contexts from the decision task, and --offline needs none, for a look",
+        None => Err(ConfigError::Argument {
+            what: "TASK_ID is not set: image tasks take their contexts from the decision task".to_owned(),
+            hint: "set it, or give --decision-task ID; --offline needs none, for a look",
         }),
     }
 }

@@ -51,9 +51,10 @@ impl NamedImage {
                 ));
             }
             None if !is_path && !path.is_dir() => {
-                return Err(missing(
-                    "images have names in a checkout, and the current directory is in none; change to one, or name the image by its path",
-                ));
+                return Err(ConfigError::Argument {
+                    what: format!("{typed:?} names an image of a checkout, and the current directory is in none"),
+                    hint: "change to one, give --root DIR (IMAGE_WORKER_ROOT), or name the image by its path",
+                });
             }
             _ => {}
         }

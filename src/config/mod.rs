@@ -241,8 +241,10 @@ fn repository_root(settings: &SettingLayers, path: &Path) -> Result<Option<PathB
 
 /// The same, for subcommands that look for images in it.
 fn required_root(settings: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
-    repository_root(settings, path)?
-        .ok_or(ConfigError::Missing { setting: &settings::ROOT, why: "the current directory is in no checkout" })
+    repository_root(settings, path)?.ok_or_else(|| ConfigError::Argument {
+        what: "the current directory is in no checkout".to_owned(),
+        hint: "change to one, or give --root DIR (IMAGE_WORKER_ROOT)",
+    })
 }
 
 /// The deployment of a job, which may do without one where it asks none.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::replay::Job;
 use super::settings::{self, Setting};
-use crate::report::{Hint, counted};
+use crate::report::{Hint, counted, nearest};
 use crate::taskcluster::TaskId;
 
 /// A configuration error, which the caller must fix (exit code 2).
@@ -313,10 +313,14 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>,
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
-        let setting =
-            settings::ALL.iter().find(|setting| setting.name == key && **setting != &settings::CONFIG).ok_or_else(
-                || wrong(format!("unknown key `{key}`; the keys are the flags in the `--help` of `image-worker run` and the other subcommands")),
-            )?;
+        let keys = || settings::ALL.iter().filter(|setting| **setting != &settings::CONFIG);
+        let setting = keys().find(|setting| setting.name == key).ok_or_else(|| {
+            let nearest = match nearest(&key, keys().map(|setting| setting.name)) {
+                none if none.is_empty() => none,
+                nearest => format!("{nearest} "),
+            };
+            wrong(format!("unknown key `{key}`; {nearest}the keys are the flags in the `--help` of `image-worker run` and the other subcommands"))
+        })?;
         if setting.secret {
             return Err(wrong(format!("`{key}` is a secret: give it in the variable {}", setting.variable)));
         }
@@ -382,7 +386,7 @@ mod tests {
     #[test]
     fn unknown_keys_and_secrets_in_the_file_are_errors() {
         let read = |text| parse_file(Path::new("c.toml"), text).map_err(|error| error.to_string());
-        assert!(read("projcet = 'x'").unwrap_err().contains("unknown key `projcet`"));
+        assert!(read("projcet = 'x'").unwrap_err().contains("unknown key `projcet`; did you mean project?"));
         assert!(read("access-token = 'x'").unwrap_err().contains("TASKCLUSTER_ACCESS_TOKEN"));
         assert!(read("project = [1]").unwrap_err().contains("`project` is neither"));
         assert!(read("project = ").unwrap_err().starts_with("c.toml: "));

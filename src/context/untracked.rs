@@ -54,7 +54,7 @@ pub(super) fn warn_of(untracked: &Result<BTreeSet<PathBuf>, String>) {
     };
     let (files, are) = if untracked.len() == 1 { ("file", "is") } else { ("files", "are") };
     warn!(
-        "{} {files} of the context {are} not tracked by git, so that the hash is another one in CI: {}{more}; add or remove what is not meant",
+        "{} {files} of the context {are} not tracked by git, so that the hash is another one in CI: {}{more}; `git add` them, or remove what is not meant",
         untracked.len(),
         named.join(", ")
     );

@@ -19,7 +19,7 @@ use crate::engine::build_log::BuildLog;
 use crate::engine::{Base, Bases, BuildOptions, Built, Engine, EngineError, Fault, Steps};
 use crate::image::disk::ensure_space;
 use crate::net::ImageId;
-use crate::report::ErrorChain;
+use crate::report::{ErrorChain, counted};
 
 /// The stage's name.
 const EXPORTING: &str = "exporting the image";
@@ -125,8 +125,8 @@ async fn build_image(
         && failure.cached > 0
         && !options.cache.is_empty()
     {
-        let cached = failure.cached;
-        warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
+        let cached = counted(failure.cached, "step");
+        warn!("the build failed after {cached} from the cache, which may be why: building again without it");
         let without_cache = BuildOptions { cache: &[], ..options };
         built = engine.build(&sent, tag, without_cache, log).await;
     }

@@ -116,7 +116,9 @@ impl Fetched {
         if plan.args.contains_key(PARENT_ARG) && !context.mentions_parent() {
             warn!("there is a parent, but the Dockerfile does not look at ${PARENT_ARG}");
         }
-        if let Some(LeftOut { by, files }) = context.left_out() {
+        if let Some(LeftOut { by, files }) = context.left_out()
+            && files > 0
+        {
             let files = counted(files, "file");
             info!("{by} leaves {files} of the context out of the build; the hash has them");
         }

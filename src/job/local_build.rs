@@ -23,7 +23,7 @@ use crate::context::collect::dockerfile;
 use crate::decision::lookup::FoundEntry;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
-use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
+use crate::engine::{BuildPlan, Engine, EngineError, Fault, LocalBuild, TargetArch};
 use crate::net::ImageId;
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
@@ -322,7 +322,24 @@ impl<'a> Builder<'a> {
         let no_cache = self.config.no_cache;
         let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
         let sent = context.for_engine(&build.plan).await?;
-        Ok(self.engine.build_local(&sent, &build, &mut self.log(it)).await?)
+        let outcome = self.engine.build_local(&sent, &build, &mut self.log(it)).await;
+        outcome.map_err(|error| self.with_way_to_shell(it, error).into())
+    }
+
+    /// A failing step of `build` gets the way to look around before it; a dry run has it already.
+    fn with_way_to_shell(&self, it: &LocalImage, mut error: EngineError) -> EngineError {
+        if let EngineError::Build(failure) = &mut error
+            && failure.fault == Fault::Dockerfile
+            && failure.exit_code.is_some()
+            && failure.hint.is_none()
+            && self.config.tags == Tags::Tree
+        {
+            let name = &it.image.name;
+            failure.hint = Some(format!(
+                "fix the Dockerfile, or what it fetches; `image-worker run --dry-run {name} --shell` opens a shell before the step"
+            ));
+        }
+        error
     }
 
     /// The log of an image's build. Where there are several, its name is before each line, and on the display.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
-use crate::config::{ImagesDir, NamedImage, is_path};
+use crate::config::{ConfigError, ImagesDir, NamedImage, SettingLayers, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
@@ -94,6 +94,24 @@ fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Re
 
 fn is_directory(named: &NamedImage) -> bool {
     named.directory.join(Path::new(&named.typed)).is_dir()
+}
+
+/// The error of a name or a path that is no image of the tree; the given one where all are images. A missing setting is of no interest
+/// to who has mistyped a name.
+pub fn unknown_first<T>(
+    read: Result<T, ConfigError>,
+    typed: &[String],
+    settings: &SettingLayers,
+    directory: &Path,
+) -> Result<T, CommandError> {
+    read.or_else(|error| {
+        if typed.is_empty() {
+            return Err(error.into());
+        }
+        let tree = Tree::open(&ImagesDir::read(settings, directory)?)?;
+        typed.iter().try_for_each(|typed| tree.named(typed, directory).map(drop))?;
+        Err(error.into())
+    })
 }
 
 /// The names of images from command line arguments, names or paths. Only a path needs the tree.

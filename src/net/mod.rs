@@ -17,3 +17,7 @@ pub(crate) use checked_text::accepts;
 pub(crate) use checked_text::checked_text;
 pub use digest::{Digest, ImageId, SizedDigest};
 pub use url::{HttpUrl, host};
+
+/// What to do where an HTTP client cannot be set up: it loads the machine's CA certificates, also for plain HTTP.
+pub const NO_CERTIFICATES: &str =
+    "install CA certificates (Debian's package ca-certificates), or name a file with some in SSL_CERT_FILE";

@@ -9,9 +9,11 @@ mod failure;
 mod hint;
 mod keywords;
 mod lines;
+mod nearest;
 pub mod secrets;
 mod terminal;
 mod units;
+mod wrapped;
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -30,7 +32,9 @@ pub use hint::{Hint, split_hint};
 pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
 pub use lines::{counted, escaped, printable, shortened};
+pub use nearest::nearest;
 pub use units::Bytes;
+pub use wrapped::wrapped;
 
 /// The program's version and, where it is known, the commit that it is built from: `0.1.0 (0123456789ab 2026-11-30)`. The build
 /// script, scripts/build.rs, writes it.

@@ -8,10 +8,9 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::Image;
-use super::nearest::nearest;
 use crate::context::{ImageName, RepoPath};
 use crate::engine::TargetArch;
-use crate::report::Hint;
+use crate::report::{Hint, nearest};
 
 /// The keys. `index`, `cache` and `run-on-repo-type` concern where and when taskgraph's own tasks are found, which this program's
 /// routes replace; taskgraph itself inserts `job-from` and `task-from`.

@@ -31,8 +31,8 @@ pub use task_ref::{TaskRef, TaskRefError};
 use taskcluster::{ClientBuilder, Credentials, Retry};
 pub use time_span::TimeSpan;
 
-use crate::net::host;
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
+use crate::net::{NO_CERTIFICATES, host};
 use crate::report::Hint;
 
 /// The services of one deployment. Clones use the same clients.
@@ -136,8 +136,9 @@ impl CallError {
         Self { call, target, kind, what, hint: "", unauthenticated: false, is_unknown_call: false, source: None }
     }
 
-    fn setup(call: &'static str, error: &anyhow::Error) -> Self {
-        Self::of(call, "the client", CallErrorKind::Protocol, format!("{error:#}"))
+    fn setup(service: &'static str, error: &anyhow::Error) -> Self {
+        let error = Self::of("the client", service, CallErrorKind::Protocol, format!("{error:#}"));
+        Self { hint: NO_CERTIFICATES, ..error }
     }
 
     fn new(call: &'static str, target: &str, error: anyhow::Error, retry: RetryConfig) -> Self {
@@ -171,6 +172,10 @@ impl CallError {
             (None, Ok(error)) if error.is_decode() && is_json(&error) => {
                 let what = "the answer is not the JSON that was expected".to_owned();
                 (CallErrorKind::Protocol, what, "", Some(error.without_url()))
+            }
+            (None, Ok(error)) if error.is_builder() => {
+                let what = "the HTTP client cannot be set up".to_owned();
+                (CallErrorKind::Protocol, what, NO_CERTIFICATES, Some(error.without_url()))
             }
             (None, Ok(error)) if error.is_timeout() => {
                 let what = format!("no answer within {} s{from}", retry.call_timeout.as_secs());

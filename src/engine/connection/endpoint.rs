@@ -69,7 +69,10 @@ impl NamedBy {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Usual => "start one, or set DOCKER_HOST to its socket".to_owned(),
+            Self::Usual => {
+                "start one, or set DOCKER_HOST to its socket; with podman and uidmap, `run` starts one of its own"
+                    .to_owned()
+            }
             Self::Host(origin) => format!("start it, or set {origin} to another engine's socket"),
             Self::Context { .. } => "start it, or take another context; DOCKER_CONTEXT=default takes none".to_owned(),
         }

@@ -193,7 +193,10 @@ mod tests {
         let context = NamedBy::Context { name: "far".to_owned(), by: "DOCKER_CONTEXT".to_owned() };
         let host = NamedBy::Host("DOCKER_HOST".to_owned());
         for (named_by, hint) in [
-            (NamedBy::Usual, "; start one, or set DOCKER_HOST to its socket"),
+            (
+                NamedBy::Usual,
+                "; start one, or set DOCKER_HOST to its socket; with podman and uidmap, `run` starts one of its own",
+            ),
             (host, ", from DOCKER_HOST; start it, or set DOCKER_HOST to another engine's socket"),
             (
                 context,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::files::{Aspect, FileDifference};
 use super::{Comparison, LayerPair, Side};
-use crate::report::{escaped, shortened};
+use crate::report::{counted, escaped, shortened};
 
 /// How many differences of a layer, and of the configuration, are shown.
 const MOST: usize = 25;
@@ -39,7 +39,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "\nlikely causes, and ways out:")?;
         }
         for cause in &self.causes {
-            writeln!(f, "- {}, at {} places: {}", words(&cause.finding), cause.places, cause.hint)?;
+            writeln!(f, "- {}, at {}: {}", words(&cause.finding), counted(cause.places, "place"), cause.hint)?;
         }
         write!(f, "\n{}", self.summary())
     }

@@ -94,7 +94,7 @@ const KNOWN: [KnownPath; 16] = [
         hint: "gzip -n; for zip and jar, touch what is packed and use SOURCE_DATE_EPOCH",
     },
     KnownPath {
-        pattern: r"\.(a|o|so|rlib)$|^usr/bin/|^usr/local/bin/",
+        pattern: r"\.(a|o|so|rlib)$|^usr/bin/[^.]+$|^usr/local/bin/[^.]+$",
         finding: "compiled files",
         hint: "look for __DATE__, __TIME__, build ids and paths in them; ar needs D",
     },

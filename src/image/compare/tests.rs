@@ -139,7 +139,7 @@ fn each_aspect_of_a_file_is_told() {
         "      -one",
         "      +two",
         "  mode: mode 0644 | 4755",
-        "- only times differ (time), at 1 places: build with --reproducible",
+        "- only times differ (time), at 1 place: build with --reproducible",
     ] {
         assert!(output.contains(line), "{line} in\n{output}");
     }

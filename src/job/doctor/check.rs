@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::job::CommandError;
-use crate::report::{ErrorChain, Hint, counted, printable};
+use crate::report::{ErrorChain, Hint, counted, printable, wrapped};
+
+/// Where the message of a check begins, behind its state and its name.
+const MESSAGE_COLUMN: usize = 25;
 
 /// What a check has found.
 #[derive(Debug, Serialize)]
@@ -145,9 +148,13 @@ impl Examination {
     }
 }
 
-impl fmt::Display for Examination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.checks.iter().try_for_each(|check| writeln!(f, "{check}"))?;
-        write!(f, "{}, {}", counted(self.problems, "problem"), counted(self.warnings, "warning"))
+impl Examination {
+    /// A line for each check, and how many found something; for a terminal of this many columns messages have several lines.
+    #[must_use]
+    pub fn text(&self, columns: Option<usize>) -> String {
+        let line = |check: &Check| wrapped(&check.to_string(), columns.unwrap_or(usize::MAX), MESSAGE_COLUMN);
+        let lines = self.checks.iter().map(line);
+        let counts = format!("{}, {}", counted(self.problems, "problem"), counted(self.warnings, "warning"));
+        lines.chain([counts]).collect::<Vec<_>>().join("\n")
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::check::Check;
-use crate::config::{ConfigError, ImagesDir, settings};
+use crate::config::{ConfigError, ImagesDir};
 use crate::context::pinned::Pinned;
 use crate::context::run_task::RunTaskError;
 use crate::context::{ContextHash, HashScheme, ImageName};
@@ -25,8 +25,9 @@ const SHORT_REVISION: usize = 12;
 pub(super) fn none(image: Option<&str>) -> Check {
     match image {
         Some(_) => {
-            let why = "the image is named, and the current directory is in no checkout";
-            Check::problem("images", ConfigError::Missing { setting: &settings::ROOT, why })
+            let what = "the image is named, and the current directory is in no checkout".to_owned();
+            let hint = "change to one, or give --root DIR (IMAGE_WORKER_ROOT)";
+            Check::problem("images", ConfigError::Argument { what, hint })
         }
         None => Check::note("images", "the current directory is in no checkout, so that there are none to check"),
     }

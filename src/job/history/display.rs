@@ -1,7 +1,5 @@
 //! A history for a terminal: a line of sizes, and a table with a line for each push. `--json` has everything.
 
-use std::fmt;
-
 use super::change::{Cause, Change, PackageChanges};
 use super::{History, Push};
 use crate::report::{Bytes, counted, escaped, shortened};
@@ -23,29 +21,37 @@ pub(super) const COLUMNS: [&str; 8] =
     ["push (UTC)", "revision", "size", "difference", "layers", "packages", "seconds", "what changed"];
 
 /// The columns with numbers, which are aligned to the right.
-const NUMBERS: std::ops::Range<usize> = 2..7;
+pub(super) const NUMBERS: std::ops::Range<usize> = 2..7;
 
-impl fmt::Display for History {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.headline())?;
-        if let Some(sizes) = self.sizes() {
-            writeln!(f, "{sizes}")?;
-        }
+impl History {
+    /// The history for a terminal of this many columns. Where a line of the table would not fit, each push has two lines: the
+    /// second has the revision, and what changed.
+    #[must_use]
+    pub fn text(&self, columns: Option<usize>) -> String {
+        let sizes = self.sizes().map(|sizes| format!("{sizes}\n")).unwrap_or_default();
         let rows: Vec<_> =
             std::iter::once(COLUMNS.map(str::to_owned)).chain(self.pushes.iter().map(Push::row)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+        let whole: usize = widths.iter().map(|width| width + 2).sum();
+        let is_narrow = columns.is_some_and(|columns| whole > columns + 2);
+        let mut text = format!("{}\n{sizes}", self.headline());
         for row in &rows {
-            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            let is_below = |column: usize| is_narrow && !(NUMBERS.contains(&column) || column == 0);
+            let cells = row.iter().zip(widths).enumerate().filter(|(column, _)| !is_below(*column));
+            let cells = cells.map(|(column, (cell, width))| {
                 if NUMBERS.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
             });
-            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+            text = format!("{text}\n{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+            let below = row.iter().enumerate().filter(|(column, cell)| is_below(*column) && !cell.is_empty());
+            let below: Vec<_> = below.map(|(_, cell)| cell.as_str()).collect();
+            if !below.is_empty() {
+                text = format!("{text}\n    {}", below.join("  "));
+            }
         }
-        Ok(())
+        text
     }
-}
 
-impl History {
     /// The image, and how much of its history this is.
     pub(super) fn headline(&self) -> String {
         let built = self.pushes.iter().filter(|push| push.built).count();

@@ -2,7 +2,7 @@
 //! light or dark scheme, and each drawing has its numbers in the table.
 
 use super::change::Cause;
-use super::display::COLUMNS;
+use super::display::{COLUMNS, NUMBERS};
 use super::markup::markup;
 use super::plot::{Plot, Point};
 use super::{History, Push};
@@ -17,7 +17,8 @@ const STYLE: &str = "\
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
 figure { margin: 1.5rem 0; }
 figcaption { font-weight: 600; }
-svg { display: block; width: 100%; height: auto; }
+figure > div { overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 52rem; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
 svg .value { text-anchor: end; }
 svg .date { text-anchor: middle; }
@@ -27,9 +28,9 @@ svg circle { fill: var(--line); }
 svg a:focus circle, svg a:hover circle { stroke: currentColor; stroke-width: 3; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { text-align: start; color: var(--soft); padding: 0.5rem 0; }
+#pushes { color: var(--soft); }
 th, td { text-align: start; padding: 0.25rem 0.75rem 0.25rem 0; border-bottom: 1px solid var(--grid); white-space: nowrap; }
-td:last-child { white-space: normal; }
+td:last-child { white-space: normal; min-width: 16rem; }
 tr:target { outline: 2px solid var(--line); }
 .number { text-align: end; }
 .same { color: var(--soft); }
@@ -39,10 +40,14 @@ tr:target { outline: 2px solid var(--line); }
 pub(super) fn page(history: &History) -> String {
     let title = markup(&format!("{} for {}", history.image, history.project));
     let drawings: String = [sizes(history), seconds(history)].into_iter().flatten().collect();
-    let head: Vec<_> = COLUMNS.iter().map(|column| format!("<th scope=\"col\">{}</th>", markup(column))).collect();
+    let head = COLUMNS.iter().enumerate().map(|(number, column)| {
+        let class = if NUMBERS.contains(&number) { " class=\"number\"" } else { "" };
+        format!("<th scope=\"col\"{class}>{}</th>", markup(column))
+    });
+    let head: Vec<_> = head.collect();
     let rows: String = history.pushes.iter().map(|push| row(history, push)).collect();
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{}</p>\n{drawings}<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-labelledby=\"pushes\">\n<table>\n<caption id=\"pushes\">The pushes, the newest first. The date leads to the task that has the image.</caption>\n<thead>\n<tr>{}</tr>\n</thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n</main>\n</body>\n</html>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{}</p>\n{drawings}<p id=\"pushes\">The pushes, the newest first. The date leads to the task that has the image.</p>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-labelledby=\"pushes\">\n<table aria-labelledby=\"pushes\">\n<thead>\n<tr>{}</tr>\n</thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n</main>\n</body>\n</html>\n",
         markup(&history.headline()),
         head.concat(),
     )
@@ -80,7 +85,7 @@ fn figure(
     };
     let plot = Plot { id, title, text, points: oldest_first.filter_map(point).collect() };
     let svg = plot.svg(history.pushes.len())?;
-    Some(format!("<figure>\n<figcaption>{}</figcaption>\n{svg}\n</figure>\n", markup(title)))
+    Some(format!("<figure>\n<figcaption>{}</figcaption>\n<div>{svg}</div>\n</figure>\n", markup(title)))
 }
 
 /// The id of a push's row.

@@ -9,7 +9,8 @@ use super::markup::markup;
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 96.0;
-const RIGHT: f64 = 24.0;
+/// Half of a date fits in.
+const RIGHT: f64 = 48.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
 
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn points_lie_between_the_margins_and_have_texts() {
         let svg = plot(&[10.0, 30.0, 20.0]).svg(3).unwrap();
-        assert!(svg.contains("points=\"96.0,220.0 516.0,16.0 936.0,118.0\""), "{svg}");
+        assert!(svg.contains("points=\"96.0,220.0 504.0,16.0 912.0,118.0\""), "{svg}");
         assert!(svg.contains("a &lt; b") && svg.contains("<title>2015-12-01: 30 B</title>"), "{svg}");
         assert!(svg.contains("from 10 B to 30 B"), "{svg}");
         assert_eq!(svg.matches("class=\"grid\"").count(), 5);
@@ -153,7 +154,7 @@ mod tests {
     fn one_number_is_no_line_and_equal_numbers_are_a_flat_one() {
         assert!(plot(&[1.0]).svg(1).is_none() && plot(&[]).svg(0).is_none());
         let flat = plot(&[5.0, 5.0]).svg(2).unwrap();
-        assert!(flat.contains("points=\"96.0,118.0 936.0,118.0\""), "{flat}");
+        assert!(flat.contains("points=\"96.0,118.0 912.0,118.0\""), "{flat}");
         assert_eq!(flat.matches("class=\"grid\"").count(), 1);
         assert!(!flat.contains("NaN") && !flat.contains("inf"), "{flat}");
     }

@@ -47,7 +47,19 @@ push (UTC)           revision          size  difference  layers  packages  secon
 2015-12-11 12:34:56                4.00 MiB                   3       312           same image
 2015-12-10 12:34:56  0123456789ab  4.00 MiB   +1.00 MiB       3       312    104.7  context; layers -1; packages +3 -1, 2 upgraded
 2015-12-09 12:34:56  0123456789ab         ?                   ?         ?    104.7  the first push";
-    assert_eq!(history.to_string(), expected);
+    for columns in [None, Some(130)] {
+        assert_eq!(history.text(columns), expected);
+    }
+    let narrow = "
+push (UTC)               size  difference  layers  packages  seconds
+    revision  what changed
+2015-12-11 12:34:56  4.00 MiB                   3       312
+    same image
+2015-12-10 12:34:56  4.00 MiB   +1.00 MiB       3       312    104.7
+    0123456789ab  context; layers -1; packages +3 -1, 2 upgraded
+2015-12-09 12:34:56         ?                   ?         ?    104.7
+    0123456789ab  the first push";
+    assert!(history.text(Some(80)).ends_with(narrow), "{}", history.text(Some(80)));
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use crate::net::HttpUrl;
 use crate::net::retry::{Failure, Retryability};
+use crate::net::{HttpUrl, NO_CERTIFICATES};
+use crate::report::Hint;
 
 /// A transfer that failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,7 @@ pub enum TransferError {
         source: std::io::Error,
     },
     /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up")]
+    #[error("the HTTP client cannot be set up{}", Hint(NO_CERTIFICATES))]
     Setup(#[source] reqwest::Error),
 }
 

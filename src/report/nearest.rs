@@ -7,7 +7,8 @@ const SUGGESTIONS: usize = 3;
 const ALIKE: f64 = 0.8;
 
 /// `did you mean x, y or z?`, or nothing.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let alike = known.into_iter().map(|known| (strsim::jaro_winkler(word, known), known));
     let mut alike: Vec<_> = alike.filter(|(alike, _)| *alike >= ALIKE).collect();
     alike.sort_by(|(a, _), (b, _)| b.total_cmp(a));
