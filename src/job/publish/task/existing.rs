@@ -12,12 +12,15 @@ use super::Task;
 use super::upload::Upload;
 use crate::config::Reuse;
 use crate::config::plan::{Identity, Plan};
+use crate::context::ContextHash;
 use crate::decision::lookup::{self, FoundEntry, Lookup, LookupError, LookupRequest};
 use crate::net::SizedDigest;
 use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::TaskLimits;
-use crate::taskcluster::{ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, TaskRun};
+use crate::taskcluster::{
+    ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
+};
 
 impl Task {
     /// Usually no query finds anything: in parallel they cost one round trip before the build.
@@ -28,27 +31,36 @@ impl Task {
     ) -> Result<Start, PublishError> {
         // What an earlier start of this run has created.
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
-        let Some(&Wanted { identity, central, reuse, now }) = wanted else {
+        let Some(wanted) = wanted else {
             let (own, limits) = tokio::try_join!(own, self.limits(plan))?;
             self.can_create(plan, own.as_deref())?;
             return Ok(Start { found: None, limits });
         };
-        let hash = plan.index_hash.unwrap_or(identity.context_hash);
-        let mut places = vec![(&plan.project, identity.namespaces.hash.clone())];
-        if *central != plan.project {
-            let namespace = Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?;
-            places.push((central, namespace));
-        }
-        if reuse == Reuse::Own {
-            // A newer push's entry may keep this task's image out of the `.hash.` route.
-            let names = &identity.namespaces;
-            places.extend([&names.pushdate, &names.latest].map(|name| (&plan.project, name.clone())));
-        }
+        let places = places(plan, wanted)?;
         let entries = async {
-            let queries = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
+            let queries = places.iter().map(|place| self.services.index.find_task(&place.namespace));
             Ok(try_join_all(queries).await?)
         };
         let (entries, own, limits) = tokio::try_join!(entries, own, self.limits(plan))?;
+        let mut found = self.first_usable(plan, wanted, places.iter().zip(entries), &limits).await?;
+        if found.is_none() && own.is_some() {
+            found = self.unfinished(plan, wanted.identity).await?;
+        }
+        if found.as_ref().is_none_or(|found| found.at != self.run) {
+            self.can_create(plan, own.as_deref())?;
+        }
+        Ok(Start { found, limits })
+    }
+
+    /// The first entry whose image counts, and makes a build unnecessary.
+    async fn first_usable<'a>(
+        &self,
+        plan: &Plan,
+        wanted: &Wanted<'_>,
+        entries: impl Iterator<Item = (&'a Place<'a>, Option<Entry>)>,
+        limits: &TaskLimits,
+    ) -> Result<Option<ExistingImage>, PublishError> {
+        let Wanted { identity, central, reuse, now } = *wanted;
         let lookup = Lookup {
             services: self.services.clone(),
             storage: self.storage.clone(),
@@ -64,26 +76,20 @@ impl Task {
             Reuse::Any | Reuse::Own | Reuse::Nothing => limits.deadline,
         };
         let needed_until = needed_until.min(limits.expires);
-        let wanted = LookupRequest { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
-        let mut found = None;
-        for ((project, namespace), entry) in places.iter().zip(entries) {
+        let (hash, context) = (index_hash(plan, identity), identity.context_hash);
+        let request = LookupRequest { image: plan.image.clone(), hash, context, needed_until };
+        for (Place { project, namespace }, entry) in entries {
             let counts = |entry: &Entry| {
                 self.is_allowed(reuse, needed_until, namespace, entry) && self.is_known(plan, namespace, entry)
             };
             let Some(entry) = entry.filter(counts) else { continue };
-            let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
-            found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, limits.expires));
+            let resolved = lookup.resolve(&request, project, namespace, &entry).await;
+            let found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, limits.expires));
             if found.is_some() {
-                break;
+                return Ok(found);
             }
         }
-        if found.is_none() && own.is_some() {
-            found = self.unfinished(plan, identity).await?;
-        }
-        if found.as_ref().is_none_or(|found| found.at != self.run) {
-            self.can_create(plan, own.as_deref())?;
-        }
-        Ok(Start { found, limits })
+        Ok(None)
     }
 
     /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and a later start
@@ -238,6 +244,35 @@ impl Task {
         self.upload_and_verify(upload, &create, created).await?;
         Ok(true)
     }
+}
+
+/// Where the index may have the image.
+struct Place<'a> {
+    /// Whose image it is.
+    project: &'a Project,
+    namespace: Namespace,
+}
+
+/// The places of an image, in the order in which they count.
+fn places<'a>(plan: &'a Plan, wanted: &Wanted<'a>) -> Result<Vec<Place<'a>>, LookupError> {
+    let Wanted { identity, central, reuse, .. } = *wanted;
+    let names = &identity.namespaces;
+    let own = |namespace: &Namespace| Place { project: &plan.project, namespace: namespace.clone() };
+    let mut places = vec![own(&names.hash)];
+    if *central != plan.project {
+        let namespace = Namespace::of_hash(&plan.index, central, &plan.image, index_hash(plan, identity))?;
+        places.push(Place { project: central, namespace });
+    }
+    if reuse == Reuse::Own {
+        // A newer push's entry may keep this task's image out of the `.hash.` route.
+        places.extend([&names.pushdate, &names.latest].map(own));
+    }
+    Ok(places)
+}
+
+/// The hash in the `.hash.` route.
+fn index_hash(plan: &Plan, identity: &Identity) -> ContextHash {
+    plan.index_hash.unwrap_or(identity.context_hash)
 }
 
 impl ExistingImage {
