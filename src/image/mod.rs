@@ -31,7 +31,7 @@ use std::io;
 
 /// The digest and size of a written archive.
 pub use crate::net::SizedDigest as Written;
-pub use arrange::{ArchiveLayout, LayerDamage, PlacedLayer};
+pub use arrange::{ArchiveLayout, LayerDamage};
 pub use check::{Checked, check};
 pub use extents::{ExtentReader, ReadAt};
 pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with, verify_and_unpack};

@@ -107,12 +107,12 @@ impl Tree {
         self.identify_each(&self.lineage(names)?, scheme, |_, _| {})
     }
 
-    /// The hashes of images. `tell` gets each as soon as it is known, in the lineage's order, while the next ones are computed.
+    /// The hashes of images. `on_known` gets each as soon as it is known, in the lineage's order, while the next ones are computed.
     pub fn identify_each(
         &self,
         lineage: &Lineage,
         scheme: HashScheme,
-        mut tell: impl FnMut(&ImageName, &Identified),
+        mut on_known: impl FnMut(&ImageName, &Identified),
     ) -> Result<BTreeMap<ImageName, Identified>, TreeError> {
         let images: Vec<_> = lineage.names.iter().map(|name| self.task_image(name)).collect::<Result<_, _>>()?;
         let one_by_one: Vec<_> = images.chunks(1).collect();
@@ -123,7 +123,7 @@ impl Tree {
             let of_parent = parent.and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
             let index_hash = index_hash(image, context, of_parent, &self.packages);
             let hashes = Identified { context, index_hash, parent: parent.cloned() };
-            tell(&image.name, &hashes);
+            on_known(&image.name, &hashes);
             identified.insert(image.name.clone(), hashes);
             Ok::<_, TreeError>(())
         })?;

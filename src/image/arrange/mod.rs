@@ -48,20 +48,20 @@ pub struct ArchiveLayout {
     /// What has the pieces.
     bytes: Arc<dyn ReadAt>,
     pieces: Arc<[Range<u64>]>,
-    layers: Arc<[PlacedLayer]>,
-    /// Whether the layers are verified already; if not, copying the archive does it.
-    is_verified: bool,
+    /// The distinct layers of an image in the engine's storage, in the archive's order: copying the archive verifies them. Those of
+    /// a staged image are verified already.
+    unverified: Arc<[PlacedLayer]>,
     /// The digest and size of the archive, if they are already known.
     known: Option<SizedDigest>,
 }
 
 /// Where a layer is in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedLayer {
+pub(super) struct PlacedLayer {
     /// sha256 of the plain layer.
-    pub diff_id: Digest,
+    pub(super) diff_id: Digest,
     /// Its bytes, counted from the beginning of the archive.
-    pub range: Range<u64>,
+    pub(super) range: Range<u64>,
 }
 
 impl UnpackedImage {
@@ -69,18 +69,12 @@ impl UnpackedImage {
     /// unless the file already is this archive.
     pub fn arrange(&self, tag: &str) -> Result<ArchiveLayout, ArchiveError> {
         if let Some(written) = self.is_archive_of(tag) {
-            let placed = |layer: &Layer| {
-                let range = layer.pieces.first().cloned().unwrap_or_default();
-                PlacedLayer { diff_id: layer.diff_id, range }
-            };
-            let mut layers: Vec<_> = self.layers().iter().map(placed).collect();
-            layers.dedup_by_key(|layer| layer.diff_id);
             let pieces = std::iter::once(0..written.size).collect();
-            return Ok(self.layout(pieces, layers, Some(written)));
+            return Ok(self.layout(pieces, Vec::new(), Some(written)));
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut builder = LayoutBuilder { end, pieces: Vec::new(), small: Vec::new() };
-        let (mut placed, mut position) = (Vec::new(), 0);
+        let (mut unverified, mut position) = (Vec::new(), 0);
         let layers: Vec<_> = self.layers().iter().map(LayerSummary::from).collect();
         for part in parts(self.config(), &layers, tag).map_err(ArchiveError::Write)? {
             match part {
@@ -93,18 +87,24 @@ impl UnpackedImage {
                     for piece in pieces {
                         builder.add_piece(piece.clone());
                     }
-                    placed.push(PlacedLayer { diff_id: *diff_id, range: position..position + size });
+                    unverified.push(PlacedLayer { diff_id: *diff_id, range: position..position + size });
                     position += size;
                 }
             }
         }
         self.file.write_all_at(&builder.small, end).map_err(ArchiveError::Write)?;
-        Ok(self.layout(builder.pieces, placed, None))
+        unverified.retain(|_| self.is_in_storage());
+        Ok(self.layout(builder.pieces, unverified, None))
     }
 
-    fn layout(&self, pieces: Vec<Range<u64>>, layers: Vec<PlacedLayer>, known: Option<SizedDigest>) -> ArchiveLayout {
-        let (file, bytes, is_verified) = (self.file.clone(), self.bytes.clone(), self.is_verified);
-        ArchiveLayout { file, bytes, pieces: pieces.into(), layers: layers.into(), is_verified, known }
+    fn layout(
+        &self,
+        pieces: Vec<Range<u64>>,
+        unverified: Vec<PlacedLayer>,
+        known: Option<SizedDigest>,
+    ) -> ArchiveLayout {
+        let (file, bytes) = (self.file.clone(), self.bytes.clone());
+        ArchiveLayout { file, bytes, pieces: pieces.into(), unverified: unverified.into(), known }
     }
 }
 
@@ -153,10 +153,15 @@ impl ArchiveLayout {
         ExtentReader::new(&*self.bytes, &self.pieces)
     }
 
-    /// Where the distinct layers are in the archive, in its order.
+    /// Where the distinct layers of an image in the engine's storage are in the archive.
+    pub(super) fn unverified(&self) -> &[PlacedLayer] {
+        &self.unverified
+    }
+
+    /// Whether the layers are read where the engine keeps them.
     #[must_use]
-    pub fn layers(&self) -> &[PlacedLayer] {
-        &self.layers
+    pub fn is_in_storage(&self) -> bool {
+        !self.unverified.is_empty()
     }
 
     /// Copies the archive, and keeps what it is made of.
@@ -202,7 +207,7 @@ impl ArchiveLayout {
         let bytes = self.bytes();
         let release = |written| {
             // The engine's storage stays as it is.
-            for place in bytes.places(written).into_iter().filter(|_| self.is_verified) {
+            for place in bytes.places(written).into_iter().filter(|_| !self.is_in_storage()) {
                 // If the file system does not support this, the staging file keeps its space until it is removed.
                 let _ = punch_hole(&self.file, place);
             }
@@ -218,7 +223,7 @@ impl ArchiveLayout {
         mut progress: impl FnMut(u64),
     ) -> Result<(), ArchiveError> {
         let mut bytes = self.bytes();
-        let mut verifier = LayerVerifier::new(if self.is_verified { &[] } else { &self.layers });
+        let mut verifier = LayerVerifier::new(&self.unverified);
         let mut buffer = vec![0; COPY_BUFFER];
         let (mut reported, mut position) = (0, 0);
         loop {

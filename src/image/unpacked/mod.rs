@@ -107,7 +107,7 @@ impl UnpackedImage {
         out.flush().map_err(ArchiveError::Write)?;
         drop(out);
         for layer in &mut self.layers {
-            let placed = archive.layers().iter().find(|placed| placed.diff_id == layer.diff_id);
+            let placed = archive.unverified().iter().find(|placed| placed.diff_id == layer.diff_id);
             layer.pieces = placed.map(|placed| placed.range.clone()).into_iter().collect();
         }
         self.file = Arc::new(empty);

@@ -71,7 +71,7 @@ pub(super) async fn exported_after(
     image: &EngineImage<'_>,
     directory: &Path,
 ) -> Result<Finished, CommandError> {
-    warn!("the engine's storage does not hold the image as it should, so it is exported: {}", ErrorChain(damage));
+    damage.warn();
     exported_by(ExportChoice::Engine, run, engine, image, directory).await
 }
 
@@ -110,20 +110,18 @@ async fn exported_by(
             let survey = surveyed(&unpacked);
             let subject = Subject { tag: &tag, image_id, moment };
             let documents: Vec<_> = survey.iter().flat_map(|it| packages(&it.packages, subject, &directory)).collect();
-            let (archive, is_in_storage) = (unpacked.arrange(&tag)?, unpacked.is_in_storage());
-            Ok(Described { survey, documents, archive, is_in_storage })
+            Ok(Described { survey, documents, archive: unpacked.arrange(&tag)? })
         })
     };
-    let Described { survey, mut documents, archive, is_in_storage } =
-        described.await.map_err(|error| classify(error, directory))?;
+    let Described { survey, mut documents, archive } = described.await.map_err(|error| classify(error, directory))?;
     documents.extend(besides);
     let stored = if is_streamed {
-        if is_in_storage {
+        if archive.is_in_storage() {
             info!("the image is read from the engine's storage while it is uploaded, {}", Bytes(archive.size()));
         }
         Stored::Layout(archive)
     } else {
-        let meter = if is_in_storage { Some(request.begin_copy(archive.size())?) } else { None };
+        let meter = if archive.is_in_storage() { Some(request.begin_copy(archive.size())?) } else { None };
         let written = blocking(move || write(archive, path, level, meter));
         written.await.map_err(|error| classify(error, directory))?
     };
@@ -135,7 +133,6 @@ struct Described {
     survey: Option<Survey>,
     documents: Vec<BuildDocument>,
     archive: ArchiveLayout,
-    is_in_storage: bool,
 }
 
 /// Writes the archive to `path`, unless it is there already.
@@ -161,25 +158,25 @@ fn write(
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
 /// shared with it.
-async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Result<UnpackedImage, ArchiveError> {
+async fn clamped(mut unpacked: UnpackedImage, epoch: u64, below: Vec<Base>) -> Result<UnpackedImage, ArchiveError> {
     let rewriting = blocking(move || {
-        let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
-        reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
-        Ok::<_, ArchiveError>(spool)
+        let layers: Vec<_> = unpacked.layers().iter().map(|layer| layer.diff_id).collect();
+        reproducible::rewrite(&mut unpacked, epoch, shared_layers(&below, &layers))?;
+        Ok::<_, ArchiveError>(unpacked)
     });
-    let spool = rewriting.await?;
+    let unpacked = rewriting.await?;
     info!(
         "no time that the build has left is later than SOURCE_DATE_EPOCH={epoch}: the image's id is {} now",
-        spool.image_id()
+        unpacked.image_id()
     );
-    Ok(spool)
+    Ok(unpacked)
 }
 
 /// What is in the image, in one pass over the headers of its layers. An image is none the worse without it.
-fn surveyed(spool: &UnpackedImage) -> Option<Survey> {
-    let layers = Layers::of(&ImageSummary::from(spool), 0).layers;
+fn surveyed(unpacked: &UnpackedImage) -> Option<Survey> {
+    let layers = Layers::of(&ImageSummary::from(unpacked), 0).layers;
     let steps: Vec<_> = layers.into_iter().map(|layer| layer.step).collect();
-    let survey = Survey::of(spool, &steps);
+    let survey = Survey::of(unpacked, &steps);
     survey.inspect_err(|error| warn!("the files and packages in the image are not listed: {}", ErrorChain(error))).ok()
 }
 

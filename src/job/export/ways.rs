@@ -47,6 +47,13 @@ pub enum Damage {
     Content(String),
 }
 
+impl Damage {
+    /// Logs why the engine has to export the image.
+    pub(super) fn warn(&self) {
+        warn!("the engine's storage does not hold the image as it should, so it is exported: {}", ErrorChain(self));
+    }
+}
+
 /// Why an image was not taken from the engine's storage.
 enum StoredError {
     /// The storage does not have it as it should. The engine may still export it.
@@ -86,12 +93,12 @@ pub(in crate::job) struct ExportRequest<'a> {
 impl ExportRequest<'_> {
     /// The image, unpacked into a file or in the engine's storage, with the known facts about its steps.
     pub(in crate::job) async fn take(&self) -> Result<UnpackedImage, CommandError> {
-        let mut spool = self.take_as_built().await?;
-        if let Some(config) = self.completed(spool.config()) {
-            let layers = spool.layers().to_vec();
-            spool.replace(config, layers);
+        let mut unpacked = self.take_as_built().await?;
+        if let Some(config) = self.completed(unpacked.config()) {
+            let layers = unpacked.layers().to_vec();
+            unpacked.replace(config, layers);
         }
-        Ok(spool)
+        Ok(unpacked)
     }
 
     /// The configuration that the image gets instead of this one, so that later builds can reuse its steps.
@@ -114,13 +121,10 @@ impl ExportRequest<'_> {
         if by_choice || self.choice == ExportChoice::Auto {
             match self.engine.stored(self.image_id, self.unlinked_tempfile()?).await {
                 Ok(stored) => match self.take_stored(stored, size).await {
-                    Ok(spool) => return Ok(spool),
+                    Ok(unpacked) => return Ok(unpacked),
                     Err(StoredError::Other(error)) => return Err(*error),
                     Err(StoredError::Damaged(error)) if by_choice => return Err(StorageProblem::Damaged(error).into()),
-                    Err(StoredError::Damaged(error)) => warn!(
-                        "the engine's storage does not hold the image as it should, so it is exported: {}",
-                        ErrorChain(&error)
-                    ),
+                    Err(StoredError::Damaged(error)) => error.warn(),
                 },
                 Err(error) if by_choice => return Err(StorageProblem::Unreadable(error).into()),
                 Err(error) => debug!("the image is exported by the engine: {}", ErrorChain(&error)),
@@ -146,9 +150,9 @@ impl ExportRequest<'_> {
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id, meter.clone());
         let unpacking = blocking(move || {
-            let spool = UnpackedImage::import(Metered(&mut image, &moved), file)?;
-            spool.expect(image_id)?;
-            Ok(spool)
+            let unpacked = UnpackedImage::import(Metered(&mut image, &moved), file)?;
+            unpacked.expect(image_id)?;
+            Ok(unpacked)
         });
         let unpacked = unpacking.await.map_err(|error| match error {
             ArchiveError::Read(error) => Damage::Unreadable(error).into(),
@@ -175,13 +179,13 @@ impl ExportRequest<'_> {
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
         let image_id = self.image_id;
         let taken = blocking(move || {
-            let spool = UnpackedImage::import(export, file)?;
-            spool.expect(image_id)?;
-            Ok(spool)
+            let unpacked = UnpackedImage::import(export, file)?;
+            unpacked.expect(image_id)?;
+            Ok(unpacked)
         });
-        let spool = taken.await.map_err(|error| classify(error, self.directory))?;
+        let unpacked = taken.await.map_err(|error| classify(error, self.directory))?;
         meter.finish("exported the image");
-        Ok(spool)
+        Ok(unpacked)
     }
 
     /// Another image of its files.
@@ -196,10 +200,10 @@ impl ExportRequest<'_> {
         let squashing = blocking(move || {
             UnpackedImage::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
         });
-        let spool = squashing.await.map_err(|error| classify(error, self.directory))?;
+        let unpacked = squashing.await.map_err(|error| classify(error, self.directory))?;
         meter.finish("exported the image's files");
-        info!("the image has one layer, and another id: {}", spool.image_id());
-        Ok(spool)
+        info!("the image has one layer, and another id: {}", unpacked.image_id());
+        Ok(unpacked)
     }
 
     /// The image in a file, where it can be changed.

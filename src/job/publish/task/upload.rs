@@ -68,14 +68,14 @@ impl<'a> Upload<'a> {
 }
 
 /// An archive on its way: what an attempt to send it reads.
-struct Copy<S> {
+struct ArchiveBody<S> {
     bytes: S,
     /// The archive's digest, when all of it was read.
     copied: oneshot::Receiver<Result<SizedDigest, ArchiveError>>,
 }
 
-impl Copy<()> {
-    fn of(archive: &ArchiveLayout) -> Copy<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
+impl ArchiveBody<()> {
+    fn of(archive: &ArchiveLayout) -> ArchiveBody<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
         let (archive, (sender, copied)) = (archive.clone(), oneshot::channel());
         let bytes = stream::from_writer(move |out| {
             let mut out = DigestReader::new(out);
@@ -85,7 +85,7 @@ impl Copy<()> {
             let _ = sender.send(result.map(|()| out.finish().1));
             failed.map_or(Ok(()), Err)
         });
-        Copy { bytes, copied }
+        ArchiveBody { bytes, copied }
     }
 }
 
@@ -209,10 +209,10 @@ impl Task {
                 Sent { md5: self.storage.put(url, headers, upload).await?, sha256: *sha256 }
             }
             Stored::Layout(archive) => {
-                let copy = Copy::of(archive);
-                let upload = UploadBody { bytes: copy.bytes, size, meter: meter.clone() };
+                let body = ArchiveBody::of(archive);
+                let upload = UploadBody { bytes: body.bytes, size, meter: meter.clone() };
                 let md5 = self.storage.put(url, headers, upload).await;
-                match (md5, copy.copied.await) {
+                match (md5, body.copied.await) {
                     (Ok(md5), Ok(Ok(SizedDigest { sha256, .. }))) => Sent { md5, sha256 },
                     // The network has nothing to do with it.
                     (Err(_), Ok(Err(error @ (ArchiveError::Layer(_) | ArchiveError::ReadBack(_))))) => {
