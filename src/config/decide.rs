@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::access::Credentials;
-use super::settings;
 use super::{
     ConfigError, Destination, ImagesDir, ProcessEnvironment, SettingLayers, SettingValue, access, artifact, pushdate,
 };
+use super::{problems, settings};
 use crate::config::plan::ArtifactPlan;
 use crate::net::NameError;
 use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId, TimeSpan};
@@ -55,8 +55,17 @@ pub struct DecideConfig {
 const NO_PROJECT: &str = "UNKNOWN-project";
 
 impl DecideConfig {
-    /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's.
+    /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's. The error names
+    /// all settings that are missing or wrong.
     pub fn read(
+        settings: &SettingLayers,
+        values: &[(String, String)],
+        environment: &ProcessEnvironment,
+    ) -> Result<Self, ConfigError> {
+        problems::all(settings, |settings| Self::read_once(settings, values, environment))
+    }
+
+    fn read_once(
         settings: &SettingLayers,
         values: &[(String, String)],
         environment: &ProcessEnvironment,
@@ -120,9 +129,10 @@ fn decision_task(settings: &SettingLayers, offline: bool, assumed: &mut Vec<Stri
             ));
             Ok(task)
         }
-        None => Err(ConfigError::Argument {
-            what: "TASK_ID is not set: image tasks take their contexts from the decision task".to_owned(),
-            hint: "set it, or give --decision-task ID; --offline needs none, for a look",
-        }),
+        None => {
+            let why =
+                "image tasks take their contexts from the decision task, which TASK_ID names too; --offline needs none";
+            Err(ConfigError::Missing { setting: &settings::DECISION_TASK, why })
+        }
     }
 }

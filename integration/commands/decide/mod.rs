@@ -268,6 +268,20 @@ fn contexts_that_are_packed_at_once_stay_out_of_each_others_way() {
 }
 
 #[test]
+fn all_that_decide_lacks_is_named_at_once() {
+    let fixture = Fixture::new();
+    let root = ["TASKCLUSTER_ROOT_URL".to_owned()].map(|name| (name, fixture.taskcluster.root_url()));
+    let decide = |environment: &[(String, String)]| {
+        let graph = fixture.root.path().join("graph.json");
+        std::fs::write(&graph, "{}").unwrap();
+        let arguments = ["decide", path(&graph), "--root", path(fixture.root.path())];
+        program(arguments, environment.iter().cloned()).finish()
+    };
+    decide(&root).assert_fails(2, &["3 problems", "PROJECT", "PUSHDATE", "IMAGE_WORKER_DECISION_TASK"]);
+    decide(&[]).assert_fails(2, &["4 problems", "TASKCLUSTER_ROOT_URL", "PROJECT"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_context_is_said_first_whatever_the_index_says() {
     let fixture = Fixture::new();
     fixture.image("a", "FROM scratch\n");

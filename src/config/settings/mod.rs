@@ -185,7 +185,7 @@ settings! {
 
     DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE).common();
 
-    DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
+    DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION).example("AAAAAAAAQAqAAAAAAAAAAA");
     CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION).common();
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
     VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings, by NAME or ARCH:NAME; --value wins over it").default("{}").group(DECISION);
