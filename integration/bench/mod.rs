@@ -9,6 +9,7 @@ mod document;
 mod job;
 mod loading;
 mod measure;
+mod partial;
 mod place;
 mod scale;
 mod table;
@@ -31,7 +32,7 @@ struct Group {
 }
 
 /// In the document's order.
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     Group { key: "job", title: "Whole jobs beside the floor", measure: job::whole },
     Group { key: "tail", title: "The tail: from the built image to its archive", measure: tail::plain },
     Group { key: "containerd", title: "The tail with the containerd image store", measure: tail::containerd },
@@ -41,6 +42,7 @@ const GROUPS: [Group; 11] = [
     Group { key: "contexts", title: "Contexts: hash, pack, take in", measure: contexts::section },
     Group { key: "taskgraph", title: "Beside taskgraph", measure: taskgraph::section },
     Group { key: "load", title: "`load` beside `docker load`", measure: loading::section },
+    Group { key: "partial", title: "`load` of a new version", measure: partial::section },
     Group { key: "decide", title: "`decide` as the graph grows", measure: decide::section },
     Group { key: "start", title: "The start, and the binary", measure: decide::start },
 ];
@@ -117,6 +119,13 @@ fn tail_in_small() {
 fn containerd_in_small() {
     if is_on("docker-28-containerd") {
         smoke("containerd", &["curl", "time"]);
+    }
+}
+
+#[test]
+fn partial_in_small() {
+    if is_on("docker-28-containerd") {
+        smoke("partial", &["curl", "time"]);
     }
 }
 

@@ -133,6 +133,11 @@ pub(super) struct Image<'e> {
 }
 
 impl Image<'_> {
+    /// Where it is.
+    pub(super) fn engine(&self) -> &Engine {
+        self.engine
+    }
+
     /// Removes it, if it is there; what it was built of goes with it.
     pub(super) fn remove(&self) {
         let (curl, api) = self.engine.curl();

@@ -13,6 +13,8 @@ pub(super) struct Scale {
     pub(super) below_large: u64,
     /// A base for the larger images of whole jobs, with packages to list.
     pub(super) base: &'static str,
+    /// The layer of a new version of the largest image, in MiB.
+    pub(super) changed: u64,
     /// Files of a context of many files, of some 4 KiB each.
     pub(super) files: u64,
     /// MiB of a context of few files, and of each of the large files that are hashed.
@@ -39,6 +41,7 @@ pub(super) const FULL: Scale = Scale {
     large_image: 2048,
     below_large: 1536,
     base: "debian:12",
+    changed: 50,
     files: 10_000,
     context: 500,
     large_file: 256,
@@ -59,6 +62,7 @@ pub(super) const SMALL: Scale = Scale {
     large_image: 4,
     below_large: 3,
     base: "scratch",
+    changed: 1,
     files: 100,
     context: 2,
     large_file: 1,

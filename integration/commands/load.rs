@@ -30,7 +30,7 @@ fn load_in(directory: &Path, taskcluster: Option<&StandIn>, arguments: &[&str]) 
     program.finish()
 }
 
-fn load(taskcluster: &StandIn, arguments: &[&str]) -> Finished {
+pub(super) fn load(taskcluster: &StandIn, arguments: &[&str]) -> Finished {
     load_in(&std::env::temp_dir(), Some(taskcluster), arguments)
 }
 
@@ -44,7 +44,7 @@ fn id_of(tag: &str) -> Option<String> {
 }
 
 /// Asserts that an image has this name, and no other, and removes it.
-fn assert_loaded(id: &str, tag: &str) {
+pub(super) fn assert_loaded(id: &str, tag: &str) {
     assert_eq!(names_of(id), [tag]);
     docker_output(&["rmi", tag]);
 }
@@ -111,6 +111,7 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
         "imageId": entry["imageId"],
         "sha256": entry["sha256"],
         "size": entry["size"],
+        "fetched": entry["size"],
         "from": format!("{ARTIFACT} of task {}", job.claim.task_id),
         "verified": "index",
         "was": old_id,

@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod load;
 mod lookup;
+mod partial_load;
 mod progress;
 mod push;
 pub(crate) mod replay;

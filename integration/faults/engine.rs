@@ -198,6 +198,36 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     Some(format!("| {} | {exit} | nothing | {} | complete | {line} |", fault.name(), again.code))
 }
 
+#[test]
+fn an_upload_from_the_storage_needs_the_engine_no_more() {
+    let mut dockerd = match Dockerd::start() {
+        Ok(dockerd) => dockerd,
+        Err(reason) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{reason}; run this as root");
+            eprintln!("SKIPPED: {reason}");
+            return;
+        }
+    };
+    let work = TempDir::new().unwrap();
+    let job = job(LARGE);
+    let (held, gate) = stand_in::Fault::held("s3 PUT");
+    job.taskcluster.fault(held.path("image.tar"));
+    let mut started = start(&job, &dockerd, work.path(), "classic", "0");
+    started.command.env("EXPORT", "storage");
+    let is_uploading = |_: &str| job.taskcluster.calls().iter().any(|call| call.fault.is_some());
+    let finished = started.finish_when(is_uploading, |_| {
+        dockerd.kill();
+        gate.open();
+    });
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("what this build left in the engine stays there"), "{}", finished.stderr);
+    let own = Some(job.claim.task_id.clone());
+    assert_eq!(follow_routes(&job), [own.clone(), own.clone(), own]);
+    dockerd.start_again().unwrap();
+    assert_runs(&job, &dockerd);
+    dockerd.end();
+}
+
 /// A job whose image has a large file and a step that takes as long as a build argument sets.
 fn job(large: u64) -> Job {
     let steps = "FROM scratch\nCOPY . /\nARG PAUSE\n\

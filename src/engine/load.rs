@@ -20,6 +20,9 @@ use crate::net::registry::ImageReference;
 
 const DOING: &str = "loading the image";
 
+/// The beginning of Docker's message about layers that it could not unpack.
+const UNPACKING_FAILED: &str = "Error unpacking image ";
+
 impl Engine {
     /// Loads an uncompressed docker-archive whose only name is `tag`. Returns the id of the image that has this name then.
     /// [`Engine::clean`] removes the name, and with it the image if it has no other name.
@@ -59,6 +62,9 @@ impl Engine {
             self.tracker.add(JournalEvent::Steps(new)).await;
         }
         let result = self.send(archive, tag).await;
+        if result.is_err() {
+            self.remove_failed(tag, is_new).await;
+        }
         let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
         let had_no_name = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         // An image that was there before without a name would be removed with the name that this load gives it.
@@ -68,17 +74,10 @@ impl Engine {
         ImageId::in_answer(&result?).ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
 
-    /// Replaces the name `loaded` of a loaded image with its final name `tag`. Returns the id of the image that had this name
-    /// before, if it was another one.
-    pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<Option<String>, EngineError> {
+    /// Replaces the name `loaded` of a loaded image with its final name `tag`.
+    pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<(), EngineError> {
         let request_error =
             |source: Error| EngineError::Request { doing: format!("naming the image {tag}"), source: source.into() };
-        let id = self.inspect(loaded).await.map_err(request_error)?.id;
-        let before = match self.inspect(tag.as_str()).await {
-            Ok(image) => image.id.filter(|before| id.as_ref() != Some(before)),
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => None,
-            Err(error) => return Err(request_error(error)),
-        };
         let name = TagImageOptions { repo: Some(tag.repository().to_owned()), tag: Some(tag.tag().to_owned()) };
         self.client.tag_image(loaded, Some(name)).await.map_err(request_error)?;
         // The image has another name, so only this name is removed.
@@ -86,7 +85,22 @@ impl Engine {
         self.client.remove_image(loaded, Some(options), None).await.map_err(request_error)?;
         // The name no longer exists.
         self.tracker.add(JournalEvent::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
-        Ok(before)
+        Ok(())
+    }
+
+    /// Removes what a load that failed has left: an image that is not whole, whose layers another load would take for its own. Of
+    /// such an image not even all engines' answers are whole, but the list has it.
+    async fn remove_failed(&self, tag: &str, is_new: impl Fn(ImageId) -> bool) {
+        let images = self.images().await.unwrap_or_default();
+        let is_left = |image: &ImageSummary| {
+            let is_named = image.repo_tags.iter().any(|name| name == tag || name.ends_with(&format!("/{tag}")));
+            is_named && ImageId::in_answer(&image.id).is_some_and(&is_new)
+        };
+        if images.iter().any(is_left) {
+            let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
+            // What cannot be removed now is removed with the name.
+            let _ = self.client.remove_image(tag, Some(options), None).await;
+        }
     }
 
     async fn send(
@@ -102,7 +116,11 @@ impl Engine {
             Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
         let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));
         while let Some(line) = answer.next().await {
-            line.map_err(refusal)?;
+            let line = line.map_err(refusal)?;
+            // Docker with the containerd image store says so as if it were progress, and has an image then that is not whole.
+            if let Some(message) = line.stream.filter(|text| text.starts_with(UNPACKING_FAILED)) {
+                return Err(refusal(AnswerError::Reported { message: message.trim().to_owned(), code: None }));
+            }
         }
         let loaded = self.inspect(tag).await.map_err(request_error)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })

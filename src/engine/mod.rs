@@ -17,6 +17,7 @@ mod handle;
 mod inspect;
 mod load;
 mod managed;
+mod present_layers;
 mod pull;
 mod push;
 mod sending;

@@ -301,11 +301,17 @@ fn copy_member<R: Read, W: Write, P: Write>(
 }
 
 /// Copies `size` bytes and passes them to `watch`; distinguishes read errors from write errors.
-fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl FnMut(&[u8])) -> Result<(), ReadError> {
+pub(super) fn copy<R: Read, W: Write>(
+    from: &mut R,
+    to: &mut W,
+    size: u64,
+    mut watch: impl FnMut(&[u8]),
+) -> Result<(), ReadError> {
     let mut buffer = vec![0; COPY_BUFFER.min(usize::try_from(size).unwrap_or(COPY_BUFFER))];
     let mut left = size;
     while left > 0 {
-        let read = match from.read(&mut buffer) {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = match from.read(&mut buffer[..most]) {
             Ok(0) => return Err(ReadError::Read(io::ErrorKind::UnexpectedEof.into())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

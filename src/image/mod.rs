@@ -34,11 +34,15 @@ pub use crate::net::SizedDigest as Written;
 pub use arrange::{ArchiveLayout, LayerDamage};
 pub use check::{Checked, check};
 pub use extents::{ExtentReader, ReadAt};
-pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with, verify_and_unpack};
+pub use forward::{
+    ForwardError, ForwardSummary, LayerPlace, PartialImage, PresentLayer, verify_and_forward, verify_and_forward_with,
+    verify_and_unpack,
+};
 pub use member_digests::Compression;
 pub(crate) use oci::{Descriptor, Index, Manifest};
 pub(crate) use parts::header;
 pub use problem::Problem;
+pub(crate) use rootfs::diff_ids;
 pub use squash::SquashedImage;
 pub use summary::{ImageSummary, LayerSummary};
 pub use unpacked::{Layer, UnpackedImage};

@@ -29,8 +29,13 @@ pub(crate) struct Manifest {
 
 /// A reference to another document, or to a layer.
 #[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
     digest: String,
+    #[serde(default)]
+    pub(crate) media_type: String,
+    #[serde(default)]
+    pub(crate) size: u64,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }

@@ -13,6 +13,9 @@ use crate::net::Digest;
 /// The permissions of the members: everybody may read them.
 const MODE: u32 = 0o644;
 
+/// The size of a header in bytes.
+pub(super) const HEADER: u64 = 512;
+
 /// A part of the archive.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -49,7 +52,21 @@ pub(super) fn parts(config: &[u8], layers: &[LayerSummary], tag: &str) -> io::Re
     Ok(parts)
 }
 
-fn layer_name(diff_id: Digest) -> String {
+/// Where the layers of an image are in its canonical archive: for each, the number of bytes before its first one.
+pub(super) fn offsets(layers: &[LayerSummary]) -> Vec<u64> {
+    let (mut offsets, mut end) = (Vec::<u64>::new(), 0);
+    for (number, LayerSummary { diff_id, size }) in layers.iter().enumerate() {
+        if let Some(first) = layers[..number].iter().position(|before| before.diff_id == *diff_id) {
+            offsets.push(offsets[first]);
+            continue;
+        }
+        offsets.push(end + HEADER);
+        end += HEADER + size + padding(*size).len() as u64;
+    }
+    offsets
+}
+
+pub(super) fn layer_name(diff_id: Digest) -> String {
     format!("{diff_id}.tar")
 }
 

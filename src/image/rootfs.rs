@@ -14,7 +14,7 @@ pub(super) struct RootFs {
 }
 
 /// The layers that an image's configuration names; `None` if the text is something else.
-pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
+pub(crate) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
     #[derive(Deserialize)]
     struct Config {
         rootfs: RootFs,

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::parts::offsets;
 use super::{Layer, UnpackedImage};
 use crate::net::Digest;
 
@@ -29,6 +30,12 @@ impl ImageSummary {
     #[must_use]
     pub fn diff_ids(&self) -> Vec<Digest> {
         self.layers.iter().map(|layer| layer.diff_id).collect()
+    }
+
+    /// Where the layers are in the image's canonical archive: for each, the number of bytes before its first one.
+    #[must_use]
+    pub fn offsets(&self) -> Vec<u64> {
+        offsets(&self.layers)
     }
 
     /// The steps that made the layers, from the image's history; empty if their number does not match the layers.

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use super::CommandError;
+use super::image_source::Indexed;
 use super::loading::Loader;
-use super::parent::{Indexed, Role, TaskImage, TaskImages};
+use super::parent::{Role, TaskImage, TaskImages};
 use super::published_document::document;
 use super::shutdown::Shutdown;
 use crate::config::plan::{BuildDocument, ExportChoice, Plan};
@@ -219,10 +220,10 @@ async fn load_newest(
     let steps =
         if loader.engine.needs_step_images() { steps_of_newest(newest, services, &loader).await? } else { Vec::new() };
     let LatestImage { at, data, .. } = newest;
-    let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
+    let indexed = Indexed::new(at.clone(), data.artifact.clone(), Some(data));
     let loader = Loader { steps: Some(&steps), ..loader };
     let images = TaskImages { role: Role::Cache, services, storage: loader.storage, central: None };
-    Ok(images.take_indexed(&indexed, &loader.into_engine(tag)).await?)
+    Ok(images.take_indexed(&indexed, &loader.task_image(tag, services)).await?)
 }
 
 /// The configurations of the steps' images, where the build has published them.

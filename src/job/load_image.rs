@@ -34,10 +34,12 @@ pub struct Loaded {
     pub tag: ImageReference,
     /// Its id.
     image_id: ImageId,
-    /// sha256 of the archive, as it was downloaded.
+    /// sha256 of the archive.
     sha256: Digest,
     /// Its size in bytes.
     size: u64,
+    /// How many of these bytes were read: the engine had the layers in the others.
+    fetched: u64,
     /// Where it came from.
     from: String,
     /// What it was compared with.
@@ -50,7 +52,7 @@ pub struct Loaded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Promise {
-    /// The sha256 that the index has.
+    /// The sha256 that the index has, or the image's id, where only a part was read.
     Index,
     /// The archive's own digests: of each layer, and of the configuration.
     Archive,
@@ -58,12 +60,16 @@ enum Promise {
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tag, image_id, from, size, fetched, .. } = self;
         let verified = match self.verified {
+            Promise::Index if fetched < size => "its id is the one that the index has",
             Promise::Index => "its sha256 is the one that the index has",
             Promise::Archive => "whole in itself; there is no sha256 to compare it with",
         };
-        let Self { tag, image_id, from, .. } = self;
-        write!(f, "{tag} is {image_id}, {}, from {from}; {verified}", Bytes(self.size))?;
+        write!(f, "{tag} is {image_id}, {}, from {from}; {verified}", Bytes(*size))?;
+        if fetched < size {
+            write!(f, "; {} were fetched, as the engine has the other layers", Bytes(*fetched))?;
+        }
         self.was.as_ref().map_or(Ok(()), |was| write!(f, "; it was {was}"))
     }
 }
@@ -87,7 +93,7 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
     let storage = &Storage::new(retry)?;
     let loader = Loader { engine: &engine, storage, report, steps: None };
     let loading = async {
-        let take = loader.into_engine(&temporary);
+        let take = |services| loader.task_image(&temporary, services);
         let (archive, from, verified) = match &location {
             ImageLocation::File(path) => {
                 let archive = loader.file(path, None, &temporary).await.map_err(|error| of_file(path, error))?;
@@ -95,11 +101,11 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
             }
             ImageLocation::Indexed(services, indexed) => {
                 let images = TaskImages { role: Role::Image, services, storage, central: None };
-                describe(&indexed.at.task_id, images.take_indexed(indexed, &take).await?)
+                describe(&indexed.at.task_id, images.take_indexed(indexed, &take(services)).await?)
             }
             ImageLocation::Task(services, task) => {
                 let images = TaskImages { role: Role::Image, services, storage, central: None };
-                describe(task, images.take(&artifact, task, &take).await?)
+                describe(task, images.take(&artifact, task, &take(services)).await?)
             }
         };
         let is_asked_for = tag.is_some() || name.is_some();
@@ -107,32 +113,32 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
         if !is_asked_for {
             info!("no name is given: the image gets {tag}");
         }
-        if !(is_asked_for || replace) {
-            not_taken(&engine, &tag, &temporary).await?;
-        }
-        let was = engine.rename(&temporary, &tag).await?;
-        let ForwardSummary { image_id, sha256, size, .. } = archive;
-        Ok::<_, CommandError>(Loaded { tag, image_id, sha256, size, from, verified, was })
+        let was = match engine.present(tag.as_str()).await? {
+            // The containerd image store can have one image under two ids: the one that has the name stays.
+            Some(present) if engine.is_image(present.id, archive.image_id, &archive.config).await? => {
+                engine.clean().await;
+                None
+            }
+            Some(other) if !(is_asked_for || replace) => {
+                return Err(CommandError::Config(ConfigError::Combination(format!(
+                    "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
+                    other.id
+                ))));
+            }
+            other => {
+                engine.rename(&temporary, &tag).await?;
+                other.map(|other| other.id.to_string())
+            }
+        };
+        let ForwardSummary { image_id, sha256, size, skipped, .. } = archive;
+        let fetched = size - skipped;
+        Ok::<_, CommandError>(Loaded { tag, image_id, sha256, size, fetched, from, verified, was })
     };
     let outcome = stop.run_stage("loading the image", loading).await;
     if outcome.is_err() {
         engine.clean().await;
     }
     outcome.map(|loaded| InEngine { loaded, engine })
-}
-
-/// Refuses a name that comes only from the archive, if an image other than `loaded` has it.
-async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Result<(), CommandError> {
-    let loaded = engine.present(loaded).await?.map(|image| image.id);
-    match engine.present(tag.as_str()).await? {
-        Some(other) if Some(&other.id) != loaded.as_ref() => {
-            Err(CommandError::Config(ConfigError::Combination(format!(
-                "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
-                other.id
-            ))))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn describe(task: &TaskId, image: TaskImage) -> (ForwardSummary, String, Promise) {
@@ -196,6 +202,7 @@ mod tests {
             packing: Compression::Plain,
             sha256: Digest::of(b""),
             size: 0,
+            skipped: 0,
         };
         let named = |given: Option<&str>, name: Option<&str>, tags: &[&str]| {
             let (given, name) = (given.map(|given| given.parse().unwrap()), name.map(|name| name.parse().unwrap()));

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, EngineError};
 use crate::image::disk::{InsufficientSpace, ensure_space};
-use crate::image::{ForwardError, ForwardSummary, UnpackedImage, verify_and_forward_with, verify_and_unpack};
+use crate::image::{
+    ForwardError, ForwardSummary, PartialImage, UnpackedImage, verify_and_forward_with, verify_and_unpack,
+};
 use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
-use crate::net::transfer::{self, Storage, TransferError};
+use crate::net::transfer::{self, Download, Storage, TransferError};
 use crate::net::{Digest, HttpUrl, ImageId, stream};
 use crate::report::{Hint, Report};
 
@@ -73,7 +75,16 @@ impl Failure for LoadError {
     }
 }
 
+/// What is to come.
+enum Expected {
+    /// A whole archive of any form, with this sha256 where it is known.
+    Whole(Option<Digest>),
+    /// The rest of a canonical archive.
+    Rest(PartialImage),
+}
+
 /// Loads archives into an engine.
+#[derive(Clone, Copy)]
 pub struct Loader<'a> {
     /// The engine.
     pub engine: &'a Engine,
@@ -87,11 +98,6 @@ pub struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// What takes a task's image into the engine, as `tag`.
-    pub fn into_engine(&self, tag: &str) -> impl AsyncFn(HttpUrl, Option<Digest>) -> Result<ForwardSummary, LoadError> {
-        async move |url, expected| self.download(&url, expected, tag).await
-    }
-
     /// Downloads an archive into the engine, once, as `tag`. `expected` is the sha256 of the file, where it is known.
     pub async fn download(
         &self,
@@ -100,6 +106,30 @@ impl Loader<'_> {
         tag: &str,
     ) -> Result<ForwardSummary, LoadError> {
         let download = self.storage.get(url).await.map_err(LoadError::Transfer)?;
+        self.relay(download, url, Expected::Whole(expected), tag).await
+    }
+
+    /// Downloads the rest of the canonical archive of an image into the engine, once, as `tag`. `None` if the server sends only whole
+    /// files.
+    pub async fn download_rest(
+        &self,
+        url: &HttpUrl,
+        image: PartialImage,
+        tag: &str,
+    ) -> Result<Option<ForwardSummary>, LoadError> {
+        match self.storage.get_from(url, image.start()).await.map_err(LoadError::Transfer)? {
+            Some(download) => self.relay(download, url, Expected::Rest(image), tag).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn relay(
+        &self,
+        download: Download,
+        url: &HttpUrl,
+        expected: Expected,
+        tag: &str,
+    ) -> Result<ForwardSummary, LoadError> {
         self.room(download.length).await?;
         let meter = self.report.meter("loading the image", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
@@ -115,7 +145,7 @@ impl Loader<'_> {
         let unreadable = |source| LoadError::File { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         self.room(file.metadata().ok().map(|metadata| metadata.len())).await?;
-        self.load(move || file, expected, tag).await
+        self.load(move || file, Expected::Whole(expected), tag).await
     }
 
     /// Checks that an archive of `length` bytes fits: decompressed it is larger, which only the engine will find out.
@@ -133,7 +163,7 @@ impl Loader<'_> {
     async fn load<R: Read>(
         &self,
         open: impl FnOnce() -> R + Send + 'static,
-        expected: Option<Digest>,
+        expected: Expected,
         tag: &str,
     ) -> Result<ForwardSummary, LoadError> {
         let (writer, archive) = stream::pipe();
@@ -142,7 +172,10 @@ impl Loader<'_> {
         let ids: Vec<_> = configs.iter().map(|config| ImageId::of(config.as_bytes())).collect();
         let relaying = blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
-            let (relayed, out) = verify_and_forward_with(open(), &name, expected, &configs, out)?;
+            let (relayed, out) = match expected {
+                Expected::Whole(sha256) => verify_and_forward_with(open(), &name, sha256, &configs, out)?,
+                Expected::Rest(image) => image.forward(open(), &name, &configs, out)?,
+            };
             out.into_inner().map_err(|error| ForwardError::Write(error.into_error()))?.finish();
             Ok(relayed)
         });

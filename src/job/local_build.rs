@@ -12,8 +12,9 @@ use super::build_order::in_order;
 use super::build_script::{self, ScriptError};
 use super::built_image::Built;
 use super::fetch::Fetched;
+use super::image_source::Indexed;
 use super::loading::Loader;
-use super::parent::{Indexed, Role, TaskImages};
+use super::parent::{Role, TaskImages};
 use super::push::{CONTEXT_LABEL, Target, push_image};
 use super::shutdown::Shutdown;
 use super::{CommandError, context_archive, dry_run_tags, indexed_parent, secret_values};
@@ -203,8 +204,8 @@ impl<'a> Builder<'a> {
         let loader = Loader { engine: self.engine, storage: &storage, report: self.report, steps: None };
         let central = Some(&index.central);
         let images = TaskImages { role: Role::Parent, services: &services, storage: &storage, central };
-        let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };
-        images.take_indexed(&indexed, &loader.into_engine(tag)).await?;
+        let indexed = Indexed::new(found.at, found.artifact, found.data.as_ref());
+        images.take_indexed(&indexed, &loader.task_image(tag, &services)).await?;
         Ok(())
     }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use tracing::info;
 
 use super::CommandError;
+use super::image_source::Indexed;
 use super::lookup::{self, LookedUp};
 use super::named_image::image_names;
-use super::parent::Indexed;
 use super::shutdown::Shutdown;
 use crate::config::{LoadFrom, LookupConfig, WantedImage};
 use crate::context::ImageName;
@@ -69,7 +69,7 @@ async fn of_task(
     Ok(match run.filter(|run| last.is_some_and(|last| *run < last)) {
         Some(run_id) => {
             let at = TaskRun { task_id, run_id };
-            ImageLocation::Indexed(services, Indexed { at, artifact: artifact.clone(), sha256: None })
+            ImageLocation::Indexed(services, Indexed::new(at, artifact.clone(), None))
         }
         None => ImageLocation::Task(services, task_id),
     })
@@ -87,7 +87,7 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Imag
     Ok(match entry.image() {
         Some(data) => {
             let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-            ImageLocation::Indexed(services, Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) })
+            ImageLocation::Indexed(services, Indexed::new(at, data.artifact.clone(), Some(&data)))
         }
         None => ImageLocation::Task(services, entry.task_id),
     })
@@ -103,8 +103,7 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Resu
     match lookup::find(config, &name, stop).await? {
         LookedUp { found: Some(found), .. } => {
             info!("{} leads to {}", found.namespace.route(), found.at);
-            let sha256 = found.data.map(|data| data.sha256);
-            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
+            let indexed = Indexed::new(found.at, found.artifact, found.data.as_ref());
             Ok(ImageLocation::Indexed(services, indexed))
         }
         LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage {

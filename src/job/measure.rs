@@ -49,10 +49,12 @@ pub(super) struct Baseline {
 pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
     let BuiltImage { image, steps, .. } = built;
     let base = shared_layers(&built.bases.found, &image.shape.diff_ids());
+    let layers = Layers::of(&image.shape, base);
+    let is_plain = plan.artifact.zstd_level.is_none();
     Measured {
         image: plan.image.clone(),
         builder: built.builder,
-        layers: Layers::of(&image.shape, base),
+        layers: if is_plain { layers.with_offsets(&image.shape) } else { layers },
         artifact: plan.artifact.name.clone(),
         archive: image.stored.size(),
         context: built.inputs.context_bytes,

@@ -5,12 +5,12 @@ use serde_json::Value;
 use tracing::info;
 
 use super::image_definition::{USUAL_NAMES, hash_namespaces, hash_of, names};
+use super::image_source::{ImageSource, Indexed};
 use crate::context::ContextHash;
 use crate::image::{ForwardError, ForwardSummary};
 use crate::job::loading::LoadError;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::Storage;
-use crate::net::{Digest, HttpUrl};
 use crate::report::{Bytes, Hint};
 use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services};
 use crate::taskcluster::{Project, TaskId, TaskRun};
@@ -136,17 +136,6 @@ pub struct TaskImages<'a> {
     pub central: Option<&'a Project>,
 }
 
-/// The index data about the image of a task.
-#[derive(Clone, Debug)]
-pub struct Indexed {
-    /// The run that has it.
-    pub at: TaskRun,
-    /// The artifact that it is.
-    pub artifact: ArtifactName,
-    /// The artifact's sha256; entries of other programs do not have it.
-    pub sha256: Option<Digest>,
-}
-
 /// An image that was taken.
 #[derive(Clone, Debug)]
 pub struct TaskImage<T = ForwardSummary> {
@@ -160,13 +149,6 @@ pub struct TaskImage<T = ForwardSummary> {
     pub hash: Option<ContextHash>,
 }
 
-/// An artifact that exists according to the queue.
-struct Source {
-    name: ArtifactName,
-    url: HttpUrl,
-    sha256: Option<Digest>,
-}
-
 impl TaskImages<'_> {
     /// Takes the image of a task.
     ///
@@ -175,7 +157,7 @@ impl TaskImages<'_> {
         &self,
         usual: &ArtifactName,
         task: &TaskId,
-        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+        take: &impl AsyncFn(ImageSource) -> Result<T, LoadError>,
     ) -> Result<TaskImage<T>, ParentError> {
         let definition = self.definition(task).await?;
         let indexed = self.indexed(&definition).await?;
@@ -200,7 +182,7 @@ impl TaskImages<'_> {
     pub async fn take_indexed<T: AsRef<ForwardSummary>>(
         &self,
         indexed: &Indexed,
-        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+        take: &impl AsyncFn(ImageSource) -> Result<T, LoadError>,
     ) -> Result<TaskImage<T>, ParentError> {
         let names = std::slice::from_ref(&indexed.artifact);
         self.first(&indexed.at.task_id, names, Some(indexed), take).await
@@ -212,7 +194,7 @@ impl TaskImages<'_> {
         task: &TaskId,
         names: &[ArtifactName],
         indexed: Option<&Indexed>,
-        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+        take: &impl AsyncFn(ImageSource) -> Result<T, LoadError>,
     ) -> Result<TaskImage<T>, ParentError> {
         let mut gone = None;
         for name in names {
@@ -231,13 +213,14 @@ impl TaskImages<'_> {
         task: &TaskId,
         name: &ArtifactName,
         indexed: Option<&Indexed>,
-        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+        take: &impl AsyncFn(ImageSource) -> Result<T, LoadError>,
     ) -> Result<TaskImage<T>, Missing> {
         let policy = self.storage.retry().policy(self.role.policy());
         retry(&format!("the download of the {}", self.role), policy, || async {
-            let Source { name, url, sha256 } = self.find(task, name, indexed).await?;
+            let source = self.find(task, name, indexed).await?;
+            let (name, sha256) = (source.name.clone(), source.sha256());
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
-            let archive = take(url, sha256).await.map_err(|error| match error {
+            let archive = take(source).await.map_err(|error| match error {
                 LoadError::Transfer(error) if error.is_gone() => Missing::Gone(error.into()),
                 error => Missing::Failed(Box::new(ParentError::Load {
                     role: self.role,
@@ -247,11 +230,14 @@ impl TaskImages<'_> {
                     promise,
                 })),
             })?;
+            let ForwardSummary { size, layers, image_id, skipped, .. } = archive.as_ref();
             let verified = match sha256 {
+                Some(_) if *skipped > 0 => {
+                    format!("as the index has it; {} fetched, the engine has the other layers", Bytes(size - skipped))
+                }
                 Some(sha256) => format!("sha256 {sha256}, as the index has it"),
                 None => "whole in itself; the index has no sha256 of it".to_owned(),
             };
-            let ForwardSummary { size, layers, image_id, .. } = archive.as_ref();
             let (role, size, layers) = (self.role, Bytes(*size), layers.len());
             info!("{role}: {name} of task {task}, {size}, {layers} layers, {image_id}; {verified}");
             Ok(TaskImage { archive, artifact: name, promised: sha256.is_some(), hash: None })
@@ -260,22 +246,27 @@ impl TaskImages<'_> {
     }
 
     /// The place of an artifact, and its expected digest as far as the index has it.
-    async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Source, Missing> {
+    async fn find(
+        &self,
+        task: &TaskId,
+        name: &ArtifactName,
+        indexed: Option<&Indexed>,
+    ) -> Result<ImageSource, Missing> {
         let queue = &self.services.queue;
-        let (name, sha256) = (name.clone(), indexed.and_then(|indexed| indexed.sha256));
-        if let Some(Indexed { at, .. }) = indexed.filter(|indexed| indexed.at.task_id == *task) {
+        let (name, indexed) = (name.clone(), indexed.cloned());
+        if let Some(Indexed { at, .. }) = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task) {
             // Of the run that the index names: during a rerun the task's latest run has nothing yet.
             let url = queue.artifact_url(at, &name).await?;
-            return Ok(Source { name, url, sha256 });
+            return Ok(ImageSource { name, url, indexed });
         }
         let url = queue.latest_artifact_url(task, &name).await?;
         // A task that found its image already made refers to the task that made it, and so does the index.
         match indexed {
             Some(indexed) if url.reveal().as_str() == queue.artifact_address(&indexed.at, &indexed.artifact) => {
                 let url = queue.artifact_url(&indexed.at, &indexed.artifact).await?;
-                Ok(Source { name, url, sha256 })
+                Ok(ImageSource { name, url, indexed: Some(indexed) })
             }
-            _ => Ok(Source { name, url, sha256: None }),
+            _ => Ok(ImageSource { name, url, indexed: None }),
         }
     }
 
@@ -297,7 +288,7 @@ impl TaskImages<'_> {
             let Some(entry) = self.services.index.find_task(&namespace).await? else { continue };
             if let Some(data) = entry.image() {
                 let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-                return Ok(Some(Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) }));
+                return Ok(Some(Indexed::new(at, data.artifact.clone(), Some(&data))));
             }
         }
         Ok(None)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::CommandError;
 use super::export::ExportRequest;
+use super::image_source::ImageSource;
 use super::loading::download_and_unpack;
 use super::locate::{ImageLocation, Located, locate};
 use super::parent::{Role, TaskImages};
@@ -58,7 +59,9 @@ pub async fn wanted(
     report: &Report,
 ) -> Result<UnpackedImage, CommandError> {
     let (artifact, storage) = (image.artifact.clone(), &Storage::new(image.retry)?);
-    let take = async move |url, expected| download_and_unpack(storage, report, directory, &url, expected).await;
+    let take = async move |source: ImageSource| {
+        download_and_unpack(storage, report, directory, &source.url, source.sha256()).await
+    };
     let images = |services| TaskImages { role: Role::Image, services, storage, central: None };
     let Located { location, .. } = locate(image, stop).await?;
     let downloading = async {

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::http::StatusCode;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Map, Value};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 
 use crate::http::{cut, flip, gzip};
 
@@ -51,6 +51,19 @@ pub(crate) enum Failure {
     Gzipped,
     /// Waits before the work.
     Delay(Duration),
+    /// Waits before the work until the gate is open.
+    Held(Arc<Notify>),
+}
+
+/// Lets one held call go on.
+#[derive(Debug)]
+pub struct Gate(Arc<Notify>);
+
+impl Gate {
+    /// Lets the call go on; one that has not arrived yet is not held.
+    pub fn open(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl Fault {
@@ -112,6 +125,12 @@ impl Fault {
     /// Waits before the work.
     pub fn delay(call: &str, delay: Duration) -> Self {
         Self::new(call, Failure::Delay(delay))
+    }
+
+    /// Waits before the work until the gate is opened.
+    pub fn held(call: &str) -> (Self, Gate) {
+        let gate = Arc::<Notify>::default();
+        (Self::new(call, Failure::Held(gate.clone())), Gate(gate))
     }
 
     /// The fault of the admin endpoint: `call` and `kind` (as the functions above are called), and the other
@@ -251,6 +270,10 @@ impl Failure {
             Self::Hang => std::future::pending().await,
             Self::Delay(delay) => {
                 tokio::time::sleep(*delay).await;
+                work.await
+            }
+            Self::Held(gate) => {
+                gate.notified().await;
                 work.await
             }
             Self::ReplyLost => {

@@ -53,7 +53,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 pub use admin::ENDPOINTS;
-pub use faults::Fault;
+pub use faults::{Fault, Gate};
 pub use log::Call;
 pub use queue::task::RunState;
 pub use queue::tasks::{Claim, TaskSpec};

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{StorageError, unexpected};
 use crate::context::tar_format::{END, padding};
-use crate::image::{Descriptor, Index, Manifest, header};
+use crate::image::{Descriptor, Index, Manifest, PresentLayer, diff_ids, header};
 use crate::net::Digest;
 
 /// Below the root of a containerd.
@@ -44,7 +44,7 @@ struct ImageBlobs {
     directory: PathBuf,
     /// The first is the one with the image's id; the last is the configuration.
     documents: Vec<StoredDocument>,
-    layers: Vec<Digest>,
+    layers: Vec<Descriptor>,
 }
 
 /// Opens an image by the digest of its manifest, or of an index that leads to one image.
@@ -58,7 +58,7 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
         image.member(&name, size, Cursor::new(text));
     }
     let mut added = Vec::new();
-    for layer in layers {
+    for layer in layers.iter().filter_map(Descriptor::digest) {
         // If the image has the same layer twice, it is one file.
         if added.contains(&layer) {
             continue;
@@ -81,8 +81,25 @@ pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<StoredDocument>, 
     Ok(find(root, id)?.documents)
 }
 
+/// The lowest of these layers that an image shares, as far as they are there.
+pub(super) fn shared(root: &Path, id: Digest, wanted: &[Digest]) -> Result<Vec<PresentLayer>, StorageError> {
+    let ImageBlobs { directory, documents, layers } = find(root, id)?;
+    let own = documents.last().and_then(|config| diff_ids(&config.text)).unwrap_or_default();
+    let pairs = own.iter().zip(wanted).zip(&layers).take_while(|((own, wanted), _)| own == wanted);
+    let blob = |layer: &Descriptor| {
+        let digest = layer.digest().filter(|digest| directory.join(digest.to_string()).exists())?;
+        Some(PresentLayer::Blob { digest, size: layer.size, media_type: layer.media_type.clone() })
+    };
+    Ok(pairs.map_while(|(_, layer)| blob(layer)).collect())
+}
+
+/// Where the blobs may be, below the root of Docker or apart from it.
+fn directories(root: &Path) -> [PathBuf; 2] {
+    [root.join(OWN_ROOT), PathBuf::from(PACKAGED_ROOT)].map(|root| root.join(CONTENT))
+}
+
 fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
-    let directories = [root.join(OWN_ROOT), PathBuf::from(PACKAGED_ROOT)].map(|root| root.join(CONTENT));
+    let directories = directories(root);
     let directory = directories.iter().find(|directory| directory.join(id.to_string()).exists()).ok_or_else(|| {
         let [own, packaged] = directories.each_ref().map(|directory| directory.display());
         StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {packaged}"))
@@ -99,7 +116,7 @@ fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
         let index = serde_json::from_slice::<Index>(&text);
         documents.push(StoredDocument { digest: next, text });
         if let Ok(Manifest { config, layers }) = manifest {
-            let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
+            layers.iter().try_for_each(|layer| digest(layer).map(drop))?;
             let config = digest(&config)?;
             let text = read(&directory.join(config.to_string()), config)?;
             documents.push(StoredDocument { digest: config, text });

@@ -16,7 +16,7 @@ use rustix::process::geteuid;
 
 use super::Engine;
 use super::containerd::is_containerd;
-use crate::image::UnpackedImage;
+use crate::image::{PresentLayer, UnpackedImage};
 use crate::net::blocking::blocking;
 use crate::net::{Digest, ImageId};
 pub use blobs::StoredBlobs;
@@ -133,6 +133,17 @@ impl Engine {
     pub(super) async fn stored_documents(&self, image_id: ImageId) -> Result<Vec<StoredDocument>, StorageError> {
         let location = self.location_of(image_id).await?;
         blocking(move || blobs::documents(&location.root, location.id)).await
+    }
+
+    /// The lowest of these layers that one of the images with these ids has in containerd's store. None if that cannot be read
+    /// from here.
+    pub(super) async fn stored_layers(&self, ids: Vec<Digest>, diff_ids: Vec<Digest>) -> Vec<PresentLayer> {
+        let Ok((StorageKind::Containerd, root)) = self.storage().await else { return Vec::new() };
+        blocking(move || {
+            let shared = ids.iter().map(|id| blobs::shared(&root, *id, &diff_ids).unwrap_or_default());
+            shared.max_by_key(Vec::len).unwrap_or_default()
+        })
+        .await
     }
 
     async fn location_of(&self, image_id: ImageId) -> Result<ImageLocation, StorageError> {

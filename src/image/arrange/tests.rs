@@ -9,7 +9,7 @@ use tar::Archive;
 
 use super::*;
 use crate::image::fixture::{self, all_of, config, layers};
-use crate::image::{Layer, UnpackedImage, check};
+use crate::image::{ImageSummary, Layer, UnpackedImage, check};
 use crate::net::Digest;
 
 fn import(archive: &[u8]) -> UnpackedImage {
@@ -61,6 +61,11 @@ proptest! {
         let mut first = None;
         for (shape, export) in all_of(&layers) {
             let archive = arrange(&export, "builder:1234");
+            let offsets = ImageSummary::from(&import(&export)).offsets();
+            for (layer, offset) in layers.iter().zip(offsets) {
+                let at = usize::try_from(offset).unwrap();
+                prop_assert_eq!(&archive[at..at + layer.len()], layer.as_slice());
+            }
             let first = first.get_or_insert_with(|| archive.clone());
             prop_assert!(archive == *first, "{shape}");
             let checked = check(archive.as_slice()).unwrap();

@@ -2,6 +2,8 @@
 //! if all digests are right. Engines do not check this: they skip a layer that they already have without reading it, and a
 //! changed configuration is another image. Or unpacks it, verified in the same way.
 
+mod partial;
+
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,6 +21,7 @@ use super::verify::{Verified, misnamed_blobs, verify};
 use crate::context::tar_format::END;
 use crate::net::digest_reader::DigestReader;
 use crate::net::{Digest, ImageId, SizedDigest};
+pub use partial::{LayerPlace, PartialImage, PresentLayer};
 
 /// Why an archive was not passed on to its end.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +79,12 @@ pub struct ForwardSummary {
     pub repositories: bool,
     /// The compression of the archive itself.
     pub packing: Compression,
-    /// sha256 of the archive as it was read.
+    /// sha256 of the archive as it was read; what was promised, where its beginning was not read.
     pub sha256: Digest,
-    /// Its size as it was read, in bytes.
+    /// Its size, in bytes.
     pub size: u64,
+    /// How many bytes at its beginning were not read, because the engine has the layers in them.
+    pub skipped: u64,
 }
 
 impl AsRef<Self> for ForwardSummary {
@@ -166,7 +171,7 @@ fn summary<R>(
     })?;
     let config = index.file(&image.config).and_then(|digests| digests.text.clone()).unwrap_or_default();
     let (tags, repositories, packing) = (image.repo_tags.clone(), index.repositories.is_some(), index.compression);
-    let summary = ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size };
+    let summary = ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size, skipped: 0 };
     Ok((image, summary))
 }
 

@@ -156,7 +156,7 @@ mod tests {
     fn image(base: &[u64], steps: &[(&str, u64)]) -> Layers {
         let layer = |step: &str, size: u64, base| {
             let (diff_id, step) = (format!("sha256:{step}{size}"), step.to_owned());
-            Layer { diff_id, size: size * MIB, step, base }
+            Layer { diff_id, size: size * MIB, offset: None, step, base }
         };
         let below = base.iter().map(|size| layer("ADD file in /", *size, true));
         let layers: Vec<_> = below.chain(steps.iter().map(|(step, size)| layer(step, *size, false))).collect();

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::step;
-use crate::image::{ImageSummary, LayerSummary};
-use crate::net::ImageId;
+use crate::image::{ImageSummary, LayerPlace, LayerSummary};
+use crate::net::{Digest, ImageId};
 
 /// The layers of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -28,6 +28,9 @@ pub struct Layer {
     pub diff_id: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Its first byte in the image's artifact, counted from the beginning; `None` where the artifact is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// The step that made it, without values of build arguments.
     pub step: String,
     /// Whether it is of an image that this one was built from.
@@ -42,6 +45,7 @@ impl Layers {
         let layer = |(number, layer): (usize, &LayerSummary)| Layer {
             diff_id: layer.diff_id.prefixed(),
             size: layer.size,
+            offset: None,
             step: step(steps.get(number).map_or("", String::as_str)),
             base: number < base,
         };
@@ -50,5 +54,27 @@ impl Layers {
             size: shape.layers.iter().map(|layer| layer.size).sum(),
             layers: shape.layers.iter().enumerate().map(layer).collect(),
         }
+    }
+
+    /// The same, where the artifact is the plain archive of the image.
+    #[must_use]
+    pub fn with_offsets(mut self, shape: &ImageSummary) -> Self {
+        for (layer, offset) in self.layers.iter_mut().zip(shape.offsets()) {
+            layer.offset = Some(offset);
+        }
+        self
+    }
+
+    /// Where the layers are in the artifact, if the document says it of each.
+    #[must_use]
+    pub fn places(&self) -> Option<Vec<LayerPlace>> {
+        let place = |layer: &Layer| {
+            Some(LayerPlace {
+                diff_id: Digest::from_prefixed(&layer.diff_id)?,
+                size: layer.size,
+                offset: layer.offset?,
+            })
+        };
+        self.layers.iter().map(place).collect()
     }
 }

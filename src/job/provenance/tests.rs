@@ -63,6 +63,7 @@ fn document(plan: &Plan) -> Value {
             packing: Compression::Plain,
             sha256: Digest::of(b"parent"),
             size: 1,
+            skipped: 0,
         },
         artifact: "public/image.tar".parse().unwrap(),
         promised: true,

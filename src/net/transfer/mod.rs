@@ -111,11 +111,16 @@ impl Download {
             success("GET", &self.url, request.send().await).await
         };
         let response = retry("going on with the download", self.storage.retry.policy(Policy::CALL), ask).await.ok()?;
-        let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
         // Anything but exactly the rest would be inserted at the wrong place.
-        let is_rest = response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {from}-"));
-        is_rest.then_some(response)
+        begins_at(&response, from).then_some(response)
     }
+}
+
+/// Whether an answer is the part of a file that begins at the byte `start`.
+fn begins_at(response: &Response, start: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    let is_from = |range: &str| range.starts_with(&format!("bytes {start}-"));
+    response.status() == StatusCode::PARTIAL_CONTENT && range.is_some_and(is_from)
 }
 
 /// The content of an upload.
@@ -160,6 +165,22 @@ impl Storage {
         secrets::add_url(url.reveal());
         let answer = self.client.get(url.reveal().clone()).send().await;
         let response = success("GET", url, answer).await?;
+        Ok(self.download_of(response, url, 0))
+    }
+
+    /// Begins to download a file from the byte `start` on. `None` if the server does not send exactly that, or if it has the file
+    /// compressed.
+    pub async fn get_from(&self, url: &HttpUrl, start: u64) -> Result<Option<Download>, TransferError> {
+        secrets::add_url(url.reveal());
+        let request = self.client.get(url.reveal().clone()).header(RANGE, format!("bytes={start}-"));
+        let response = success("GET", url, request.send().await).await?;
+        let is_rest = begins_at(&response, start);
+        let download = self.download_of(response, url, start);
+        Ok(Some(download).filter(|download| is_rest && !download.gzip_encoded))
+    }
+
+    /// The download that a server has answered with, from the byte `received` on.
+    fn download_of(&self, response: Response, url: &HttpUrl, received: u64) -> Download {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
         let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
@@ -168,8 +189,8 @@ impl Storage {
         // A weak validator does not promise the same bytes.
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         let (storage, url) = (self.clone(), url.clone());
-        let (received, resumptions) = (0, 0);
-        Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
+        let resumptions = 0;
+        Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions }
     }
 
     /// Uploads bytes with one PUT and a known length: S3 refuses chunked bodies. Gives the MD5 of what was sent, which is computed

@@ -1,0 +1,87 @@
+//! Loads the image of a task into the engine with as few bytes as needed: where the engine has the lowest layers of an image that the
+//! index has, only the rest of its archive is downloaded. `layers.json`, beside the image, lists its layers and where they are.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::image_source::{ImageSource, Indexed};
+use super::loading::{LoadError, Loader};
+use super::metrics::Layers;
+use super::published_document::{DocumentError, document};
+use crate::image::{ForwardSummary, PartialImage};
+use crate::net::ImageId;
+use crate::report::{Bytes, ErrorChain};
+use crate::taskcluster::{ArtifactName, Services};
+
+/// A list of layers has kilobytes: more is none.
+const LARGEST: u64 = 1 << 20;
+
+/// The time limit for the list of layers. Without it the whole image is loaded.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Why the whole image is downloaded.
+#[derive(Debug, thiserror::Error)]
+enum WholeReason {
+    #[error(transparent)]
+    Unread(#[from] DocumentError),
+    #[error("it is none: {0}")]
+    Wrong(#[from] serde_json::Error),
+    #[error("it did not come within {} s", LONGEST.as_secs())]
+    Slow(#[from] tokio::time::error::Elapsed),
+    #[error("it is of another image, {0}")]
+    OtherImage(String),
+}
+
+impl Loader<'_> {
+    /// What takes a task's image into the engine, as `tag`.
+    pub fn task_image(
+        &self,
+        tag: &str,
+        services: &Services,
+    ) -> impl AsyncFn(ImageSource) -> Result<ForwardSummary, LoadError> {
+        async move |source| {
+            if let Some(image) = self.partial(&source, services).await {
+                match self.download_rest(&source.url, image, tag).await {
+                    Ok(Some(loaded)) => return Ok(loaded),
+                    Ok(None) => info!("the server sends only whole files: all layers of the image are downloaded"),
+                    Err(error) => warn!("all layers of the image are downloaded: {}", ErrorChain(&error)),
+                }
+            }
+            self.download(&source.url, source.sha256(), tag).await
+        }
+    }
+
+    /// The image, if its archive need not be downloaded from the beginning.
+    async fn partial(&self, source: &ImageSource, services: &Services) -> Option<PartialImage> {
+        let Some(Indexed { at, artifact, sha256: Some(sha256), image_id: Some(image_id) }) = &source.indexed else {
+            return None;
+        };
+        // Of a compressed file, no part can be read alone.
+        let is_plain = Path::new(artifact.as_str()).extension().is_some_and(|extension| extension == "tar");
+        if !is_plain || !self.engine.has_images().await {
+            return None;
+        }
+        let name = ArtifactName::layers();
+        let read = async {
+            let text = document(services, self.storage, at, name.clone(), LARGEST).await?;
+            let layers: Layers = serde_json::from_slice(&text)?;
+            let id = layers.image_id.parse::<ImageId>().ok();
+            if id == Some(*image_id) { Ok(layers) } else { Err(WholeReason::OtherImage(layers.image_id)) }
+        };
+        let layers = timeout(LONGEST, read).await.unwrap_or_else(|slow| Err(slow.into()));
+        let layers = layers.inspect_err(|error| debug!("{name} of {at}: {error}")).ok()?.places()?;
+        let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id).collect();
+        let present = self.engine.present_layers(&diff_ids).await;
+        if present.is_empty() {
+            return None;
+        }
+        let (count, all) = (present.len(), diff_ids.len());
+        let image = PartialImage::new(*image_id, *sha256, layers, present)?;
+        let below = Bytes(image.start());
+        info!("the engine has {count} of {all} layers: the first {below} of {artifact} are not downloaded");
+        Some(image)
+    }
+}
