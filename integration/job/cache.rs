@@ -124,6 +124,19 @@ fn ingredients(job: &Job) -> Vec<Value> {
 }
 
 #[test]
+fn steps_come_from_an_image_that_the_engine_has() {
+    let Some(job) = after_another("cache-present") else { return };
+    let archive = job.taskcluster.artifact_path(&newest(&job), 0, "public/image.tar").expect("the newest image");
+    let kept = "image-worker-test-cache-kept:1";
+    program(["load", "--file", path(&archive), "--tag", kept], []).finish().assert_succeeds();
+    let finished = run_after(&job, &[], true);
+    docker_output(&["rmi", kept]);
+    // Podman needs the images of the steps, too, which come only with the whole archive.
+    let is_partial = finished.stderr.contains("the engine has the other layers");
+    assert_eq!(is_partial, !Builder::is_podman(), "{}", finished.stderr);
+}
+
+#[test]
 fn steps_come_from_the_newest_image() {
     let Some(job) = after_another("cache-latest") else { return };
     let (before, entry) = (newest(&job), job.taskcluster.index_entry(&job.namespace("latest")).unwrap());

@@ -1,7 +1,7 @@
 //! Finds which layers of an image an engine has already, so that only the others have to be sent to it.
 
-use bollard::query_parameters::ListImagesOptions;
 use futures_util::{StreamExt, stream};
+use tracing::debug;
 
 use super::Engine;
 use crate::image::PresentLayer;
@@ -34,9 +34,9 @@ impl Engine {
         vec![PresentLayer::Plain; shared.fold(0, async |most, shared| most.max(shared)).await]
     }
 
-    /// The ids of the images that have a name, or once had one.
+    /// The ids of the images that have a name, or once had one. None if the engine does not say.
     async fn image_ids(&self) -> Vec<String> {
-        let images = self.client.list_images(None::<ListImagesOptions>).await.unwrap_or_default();
-        images.into_iter().map(|image| image.id).collect()
+        let images = self.list_images(false).await.inspect_err(|error| debug!("no layers are known: {error}"));
+        images.unwrap_or_default().into_iter().map(|image| image.id).collect()
     }
 }

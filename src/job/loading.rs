@@ -174,7 +174,7 @@ impl Loader<'_> {
             let out = BufWriter::with_capacity(PIECE, writer);
             let (relayed, out) = match expected {
                 Expected::Whole(sha256) => verify_and_forward_with(open(), &name, sha256, &configs, out)?,
-                Expected::Rest(image) => image.forward(open(), &name, &configs, out)?,
+                Expected::Rest(image) => image.forward(open(), &name, out)?,
             };
             out.into_inner().map_err(|error| ForwardError::Write(error.into_error()))?.finish();
             Ok(relayed)

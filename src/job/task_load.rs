@@ -59,6 +59,10 @@ impl Loader<'_> {
         let Some(Indexed { at, artifact, sha256: Some(sha256), image_id: Some(image_id) }) = &source.indexed else {
             return None;
         };
+        // Podman takes the images of steps from a docker-archive only, and that it takes only whole.
+        if self.steps.is_some_and(|steps| !steps.is_empty()) {
+            return None;
+        }
         // Of a compressed file, no part can be read alone.
         let is_plain = Path::new(artifact.as_str()).extension().is_some_and(|extension| extension == "tar");
         if !is_plain || !self.engine.has_images().await {

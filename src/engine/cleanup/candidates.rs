@@ -170,10 +170,15 @@ impl Engine {
         }
     }
 
-    /// All images that the engine has.
+    /// All images that the engine has, those of steps too.
     pub(in crate::engine) async fn images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
+        self.list_images(true).await
+    }
+
+    /// The images that the engine has, with or without those of steps. Engines fail for a moment while others remove images.
+    pub(in crate::engine) async fn list_images(&self, all: bool) -> Result<Vec<ImageSummary>, RemovalError> {
         retry("listing the images", SHORT_WAIT, || async {
-            let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+            let options = ListImagesOptions { all, ..ListImagesOptions::default() };
             self.client.list_images(Some(options)).await.map_err(RemovalError::Listing)
         })
         .await

@@ -17,7 +17,6 @@ use super::super::member_digests::Compression;
 use super::super::members::copy;
 use super::super::parts::{HEADER, document, header, layer_name};
 use super::super::rootfs::diff_ids;
-use super::super::steps::{StepImage, steps_of};
 use super::{ForwardError, ForwardSummary};
 use crate::context::tar_format::{END, padding};
 use crate::net::counted::{Counted, Position};
@@ -91,8 +90,7 @@ impl PartialImage {
         self.start
     }
 
-    /// Reads the rest of the canonical archive, and writes an archive with `tag` as the image's only name, and with the images of
-    /// its steps that have one of the `configs`.
+    /// Reads the rest of the canonical archive, and writes an archive with `tag` as the image's only name.
     ///
     /// It verifies each layer that it reads, and that the configuration is the image's and names these layers. Only after that it
     /// writes what makes an engine load anything. After an error the output is useless.
@@ -100,7 +98,6 @@ impl PartialImage {
         &self,
         source: R,
         tag: &str,
-        configs: &[String],
         mut out: W,
     ) -> Result<(ForwardSummary, W), ForwardError> {
         let position = Cell::new(Position::default());
@@ -130,13 +127,13 @@ impl PartialImage {
             skipped: self.start,
             config,
         };
-        let end = self.documents(&summary.config, tag, configs).map_err(|error| ForwardError::Write(error.into()))?;
+        let end = self.documents(&summary.config, tag).map_err(|error| ForwardError::Write(error.into()))?;
         out.write_all(&end).map_err(ForwardError::Write)?;
         Ok((summary, out))
     }
 
     /// The end of the archive for the engine: the configuration, and what describes the image.
-    fn documents(&self, config: &[u8], tag: &str, configs: &[String]) -> serde_json::Result<Vec<u8>> {
+    fn documents(&self, config: &[u8], tag: &str) -> serde_json::Result<Vec<u8>> {
         let mut end = Vec::new();
         let mut blob = |text: &[u8]| {
             let name = blob_name(Digest::of(text));
@@ -144,14 +141,7 @@ impl PartialImage {
             name
         };
         let layers: Vec<_> = self.layers.iter().map(|layer| blob_name(layer.diff_id)).collect();
-        let mut images = vec![Image { config: blob(config), repo_tags: vec![tag.to_owned()], layers: layers.clone() }];
-        for StepImage { config, layers: lowest, .. } in steps_of(config, configs) {
-            // Two steps that change nothing have the same image.
-            if images.iter().all(|known| known.config != blob_name(Digest::of(config.as_bytes()))) {
-                let config = blob(config.as_bytes());
-                images.push(Image { config, repo_tags: Vec::new(), layers: layers[..lowest].to_vec() });
-            }
-        }
+        let images = [Image { config: blob(config), repo_tags: vec![tag.to_owned()], layers }];
         let of_layers = self.layers.iter().enumerate().map(|(number, layer)| match self.present.get(number) {
             Some(PresentLayer::Blob { digest, size, media_type }) => descriptor(media_type, *digest, *size),
             Some(PresentLayer::Plain) | None => descriptor(LAYER, layer.diff_id, layer.size),
@@ -268,7 +258,7 @@ mod tests {
 
     fn forward(image: &PartialImage, rest: &[u8]) -> (Result<ForwardSummary, ForwardError>, Vec<u8>) {
         let mut out = Vec::new();
-        let result = image.forward(rest, TAG, &[], &mut out).map(|(summary, _)| summary);
+        let result = image.forward(rest, TAG, &mut out).map(|(summary, _)| summary);
         (result, out)
     }
 
