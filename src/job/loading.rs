@@ -84,7 +84,6 @@ enum Expected {
 }
 
 /// Loads archives into an engine.
-#[derive(Clone, Copy)]
 pub struct Loader<'a> {
     /// The engine.
     pub engine: &'a Engine,

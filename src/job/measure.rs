@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::build::BuiltImage;
 use super::metrics::{self, Growth, GrowthSince, Layers, Measured};
 use super::packages::{LARGEST_SBOM, PackageDifference, Packages, Sbom};
-use super::published_document::{DocumentError, document};
+use super::published_document::{LARGEST_LAYERS, json_in_time};
 use crate::config::plan::Plan;
 use crate::decision::lookup::LatestImage;
 use crate::engine::shared_layers;
@@ -18,24 +17,6 @@ use crate::image::inventory::Survey;
 use crate::image::sbom::Contents;
 use crate::net::transfer::Storage;
 use crate::taskcluster::{ArtifactName, Services};
-
-/// A list of layers has kilobytes: more is none.
-const LARGEST: u64 = 1 << 20;
-
-/// The time limit for an earlier image's documents. They are fetched while the build's log is uploaded, and the comparison is not worth a
-/// long wait.
-const LONGEST: Duration = Duration::from_secs(10);
-
-/// Why a document of an earlier image is not there. The image is none the worse for it.
-#[derive(Debug, thiserror::Error)]
-enum BaselineError {
-    #[error(transparent)]
-    Unread(#[from] DocumentError),
-    #[error("it is none: {0}")]
-    Wrong(#[from] serde_json::Error),
-    #[error("it did not come within {} s", LONGEST.as_secs())]
-    Slow,
-}
 
 /// The image that this one is compared with.
 #[derive(Debug)]
@@ -80,7 +61,7 @@ pub(super) async fn earlier(
         contents(survey?)?;
         Some(Packages::from(documents.read::<Sbom>(ArtifactName::sbom(), LARGEST_SBOM).await?))
     };
-    let layers = documents.read::<Layers>(ArtifactName::layers(), LARGEST);
+    let layers = documents.read::<Layers>(ArtifactName::layers(), LARGEST_LAYERS);
     let (layers, packages) = tokio::join!(layers, packages);
     Some(Baseline { newest, layers, packages })
 }
@@ -100,12 +81,7 @@ struct Documents<'a> {
 impl Documents<'_> {
     /// A document, if it is there in time.
     async fn read<T: DeserializeOwned>(&self, name: ArtifactName, limit: u64) -> Option<T> {
-        let read = async {
-            let bytes = document(self.services, self.storage, &self.newest.at, name.clone(), limit).await?;
-            Ok::<T, BaselineError>(serde_json::from_slice(&bytes)?)
-        };
-        let read = timeout(LONGEST, read).await.unwrap_or(Err(BaselineError::Slow));
-        read.inspect_err(|error| debug!("{} has no {name}: {error}", self.newest.at)).ok()
+        json_in_time(self.services, self.storage, &self.newest.at, name, limit).await
     }
 }
 

@@ -1,14 +1,25 @@
 //! A small document that another task has published with an image, read into memory. Callers interpret it and set the time limit.
 
 use std::io::{self, Read as _};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use serde::de::DeserializeOwned;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+use tracing::debug;
 
 use crate::net::HttpUrl;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{self, Storage, TransferError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
+
+/// The most bytes of a list of layers, which has kilobytes.
+pub(super) const LARGEST_LAYERS: u64 = 1 << 20;
+
+/// The time limit for a document that only saves work: it is not worth a long wait.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +46,32 @@ impl Failure for DocumentError {
             Self::Call(_) | Self::TooLarge(..) | Self::Packed(..) => Retryability::Permanent,
         }
     }
+}
+
+/// Why a document that only saves work is not there.
+#[derive(Debug, thiserror::Error)]
+enum Unavailable {
+    #[error(transparent)]
+    Unread(#[from] DocumentError),
+    #[error("it is none: {0}")]
+    Wrong(#[from] serde_json::Error),
+    #[error("it did not come within {} s", LONGEST.as_secs())]
+    Slow(#[from] Elapsed),
+}
+
+/// The JSON document of a run, of at most `limit` bytes, if it is there in time. Whoever asks can do without it.
+pub(super) async fn json_in_time<T: DeserializeOwned>(
+    services: &Services,
+    storage: &Storage,
+    at: &TaskRun,
+    name: ArtifactName,
+    limit: u64,
+) -> Option<T> {
+    let read = async {
+        Ok::<T, Unavailable>(serde_json::from_slice(&document(services, storage, at, name.clone(), limit).await?)?)
+    };
+    let read = timeout(LONGEST, read).await.unwrap_or_else(|slow| Err(slow.into()));
+    read.inspect_err(|error| debug!("{at} has no {name}: {error}")).ok()
 }
 
 /// The document of a run, of at most `limit` bytes, compressed or not.

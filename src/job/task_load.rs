@@ -2,38 +2,17 @@
 //! index has, only the rest of its archive is downloaded. `layers.json`, beside the image, lists its layers and where they are.
 
 use std::path::Path;
-use std::time::Duration;
 
-use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::image_source::{ImageSource, Indexed};
 use super::loading::{LoadError, Loader};
 use super::metrics::Layers;
-use super::published_document::{DocumentError, document};
+use super::published_document::{LARGEST_LAYERS, json_in_time};
 use crate::image::{ForwardSummary, PartialImage};
 use crate::net::ImageId;
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::{ArtifactName, Services};
-
-/// A list of layers has kilobytes: more is none.
-const LARGEST: u64 = 1 << 20;
-
-/// The time limit for the list of layers. Without it the whole image is loaded.
-const LONGEST: Duration = Duration::from_secs(10);
-
-/// Why the whole image is downloaded.
-#[derive(Debug, thiserror::Error)]
-enum WholeReason {
-    #[error(transparent)]
-    Unread(#[from] DocumentError),
-    #[error("it is none: {0}")]
-    Wrong(#[from] serde_json::Error),
-    #[error("it did not come within {} s", LONGEST.as_secs())]
-    Slow(#[from] tokio::time::error::Elapsed),
-    #[error("it is of another image, {0}")]
-    OtherImage(String),
-}
 
 impl Loader<'_> {
     /// What takes a task's image into the engine, as `tag`.
@@ -69,14 +48,12 @@ impl Loader<'_> {
             return None;
         }
         let name = ArtifactName::layers();
-        let read = async {
-            let text = document(services, self.storage, at, name.clone(), LARGEST).await?;
-            let layers: Layers = serde_json::from_slice(&text)?;
-            let id = layers.image_id.parse::<ImageId>().ok();
-            if id == Some(*image_id) { Ok(layers) } else { Err(WholeReason::OtherImage(layers.image_id)) }
-        };
-        let layers = timeout(LONGEST, read).await.unwrap_or_else(|slow| Err(slow.into()));
-        let layers = layers.inspect_err(|error| debug!("{name} of {at}: {error}")).ok()?.places()?;
+        let list: Layers = json_in_time(services, self.storage, at, name.clone(), LARGEST_LAYERS).await?;
+        if list.image_id.parse::<ImageId>().ok() != Some(*image_id) {
+            debug!("{name} of {at} is of another image, {}", list.image_id);
+            return None;
+        }
+        let layers = list.places()?;
         let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id).collect();
         let present = self.engine.present_layers(&diff_ids).await;
         if present.is_empty() {

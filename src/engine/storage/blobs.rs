@@ -93,13 +93,8 @@ pub(super) fn shared(root: &Path, id: Digest, wanted: &[Digest]) -> Result<Vec<P
     Ok(pairs.map_while(|(_, layer)| blob(layer)).collect())
 }
 
-/// Where the blobs may be, below the root of Docker or apart from it.
-fn directories(root: &Path) -> [PathBuf; 2] {
-    [root.join(OWN_ROOT), PathBuf::from(PACKAGED_ROOT)].map(|root| root.join(CONTENT))
-}
-
 fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
-    let directories = directories(root);
+    let directories = [root.join(OWN_ROOT), PathBuf::from(PACKAGED_ROOT)].map(|root| root.join(CONTENT));
     let directory = directories.iter().find(|directory| directory.join(id.to_string()).exists()).ok_or_else(|| {
         let [own, packaged] = directories.each_ref().map(|directory| directory.display());
         StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {packaged}"))
