@@ -14,6 +14,7 @@ use crate::harness::{
 };
 
 const ARTIFACT: &str = "public/image.tar";
+const LAYERS: &str = "public/image-build/layers.json";
 const STEPS: &str = "public/image-build/layer-cache.json";
 
 /// Clears BuildKit's own cache of an image's commands, so that the steps can only come from the image.
@@ -307,6 +308,14 @@ fn a_cache_that_cannot_be_loaded_costs_nothing_but_its_time() {
     let Some(job) = after_another("cache-gone") else { return };
     let before = newest(&job);
     let whole = job.taskcluster.artifact_bytes(&before, 0, ARTIFACT).unwrap();
+    // Another image of the engine has the first layer, which is not read then.
+    let layers = job.taskcluster.artifact_bytes(&before, 0, LAYERS).unwrap();
+    let first = serde_json::from_slice::<Value>(&layers).unwrap()["layers"][0].clone();
+    let [offset, size] = ["offset", "size"].map(|name| usize::try_from(first[name].as_u64().unwrap()).unwrap());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &whole[offset..offset + size]).unwrap();
+    let below = "below-cache-gone:1";
+    docker_output(&["import", path(file.path()), below]);
     let put = |bytes: &[u8]| job.taskcluster.put_artifact(&before, 0, ARTIFACT, "application/x-tar", None, bytes);
     let run_without = |fault: Option<Fault>, words: &str| {
         if let Some(fault) = fault {
@@ -323,12 +332,12 @@ fn a_cache_that_cannot_be_loaded_costs_nothing_but_its_time() {
         job.assert_engine_is_clean();
         job.taskcluster.clear_faults();
     };
-    let middle = whole.len() / 2;
+    let own = whole.windows(7).position(|window| window == b"unique\0").unwrap();
     let mut wrong = whole.clone();
-    wrong[middle] ^= 1;
+    wrong[own] ^= 1;
     put(&wrong);
     run_without(None, "building without a layer cache: the image archive has sha256");
-    put(&whole[..middle]);
+    put(&whole[..own]);
     run_without(None, "building without a layer cache: the image archive is truncated at");
     put(&whole);
     let gone = "building without a layer cache: ";
@@ -345,6 +354,9 @@ fn a_cache_that_cannot_be_loaded_costs_nothing_but_its_time() {
     finished.assert_succeeds();
     assert!(finished.stderr.contains(&format!("from the cache of task {before}")), "{}", finished.stderr);
     job.assert_engine_is_clean();
+    let read_in_parts = finished.stderr.contains("the engine has 1 of 3 layers");
+    assert_eq!(read_in_parts, !Builder::is_podman(), "{}", finished.stderr);
+    docker_output(&["rmi", below]);
 }
 
 #[test]
