@@ -47,6 +47,7 @@ fn an_archive_and_an_image_of_the_engine_show_the_same_waste() {
     let tag = loaded.trim_start_matches("Loaded image: ");
     let of_engine = inventory(&["--local", tag]);
     docker_output(&["rmi", "--force", tag]);
+    assert_eq!(of_engine["names"], json!([tag]));
     for part in ["layers", "wasted", "largestFiles", "largestDirectories", "files", "packages"] {
         assert_eq!(of_engine[part], of_archive[part], "{part}");
     }

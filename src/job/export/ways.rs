@@ -93,7 +93,7 @@ pub(in crate::job) struct ExportRequest<'a> {
 impl ExportRequest<'_> {
     /// The image, unpacked into a file or in the engine's storage, with the known facts about its steps.
     pub(in crate::job) async fn take(&self) -> Result<UnpackedImage, CommandError> {
-        let mut unpacked = self.take_as_built().await?;
+        let mut unpacked = self.take_as_built().await?.named(self.tag);
         if let Some(config) = self.completed(unpacked.config()) {
             let layers = unpacked.layers().to_vec();
             unpacked.replace(config, layers);
@@ -137,7 +137,7 @@ impl ExportRequest<'_> {
     async fn take_stored(&self, stored: Stored, size: u64) -> Result<UnpackedImage, StoredError> {
         match stored {
             // What becomes of it is up to the caller: nothing of it needs to be copied here.
-            Stored::Files(image) => Ok(image.named(self.tag)),
+            Stored::Files(image) => Ok(image),
             Stored::Blobs(image) => self.unpack(image, size).await,
         }
     }
