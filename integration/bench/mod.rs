@@ -32,10 +32,11 @@ struct Group {
 }
 
 /// In the document's order.
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     Group { key: "job", title: "Whole jobs beside the floor", measure: job::whole },
     Group { key: "tail", title: "The tail: from the built image to its archive", measure: tail::plain },
     Group { key: "containerd", title: "The tail with the containerd image store", measure: tail::containerd },
+    Group { key: "podman-5", title: "The tail with Podman 5", measure: tail::podman_5 },
     Group { key: "cache", title: "The layer cache", measure: cache::section },
     Group { key: "packed", title: "A compressed archive beside image_builder's tail", measure: tail::packed },
     Group { key: "2015", title: "Beside the shell job of 2015", measure: job::shell },
@@ -119,6 +120,13 @@ fn tail_in_small() {
 fn containerd_in_small() {
     if is_on("docker-28-containerd") {
         smoke("containerd", &["curl", "time"]);
+    }
+}
+
+#[test]
+fn podman_5_in_small() {
+    if is_on("podman-5") {
+        smoke("podman-5", &["curl", "time"]);
     }
 }
 

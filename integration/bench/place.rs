@@ -28,6 +28,11 @@ impl Engine {
         Self { builder: Builder::BuildKit, host, name: "Docker 28, containerd image store" }
     }
 
+    /// The newer Podman of `scripts/engine podman-5`.
+    pub(super) fn podman_5() -> Self {
+        Self { builder: Builder::Podman, host: place_of("podman-5"), name: "Podman 5" }
+    }
+
     /// What it is called in documentation.
     pub(super) fn name(&self) -> &'static str {
         self.name

@@ -36,15 +36,26 @@ pub(super) fn plain(scale: &Scale) -> Section {
 
 /// The same where layers are kept compressed.
 pub(super) fn containerd(scale: &Scale) -> Section {
+    newer(
+        &Engine::containerd(),
+        scale,
+        "on Docker 28 with the containerd image store, which keeps layers as `BuildKit` has packed them",
+    )
+}
+
+/// The same on Podman 5.
+pub(super) fn podman_5(scale: &Scale) -> Section {
+    newer(&Engine::podman_5(), scale, "on Podman 5, on its overlay storage")
+}
+
+/// Beside the own export of an engine that is newer than Debian 12's.
+fn newer(engine: &Engine, scale: &Scale, of_engine: &str) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for mib in [scale.middle_image, scale.large_image] {
-        beside_export(&Engine::containerd(), mib, scale.rounds, &["auto", "engine"], (&mut ratios, &mut costs));
+        beside_export(engine, mib, scale.rounds, &["auto", "engine"], (&mut ratios, &mut costs));
     }
-    let words = format!(
-        "The same on Docker 28 with the containerd image store, which keeps layers as `BuildKit` has packed them: images of {} and \
-         {} MiB. {MEASURED}",
-        scale.middle_image, scale.large_image
-    );
+    let words =
+        format!("The same {of_engine}: images of {} and {} MiB. {MEASURED}", scale.middle_image, scale.large_image);
     Section { words, tables: vec![ratios, costs] }
 }
 
