@@ -39,7 +39,8 @@ impl Engine {
     }
 
     /// Whether the image with this id in the engine is the one with this configuration. The ids decide; if the engine's ids
-    /// are not those of configurations, the layers do, and what a container of the image would get.
+    /// are not those of configurations, its configuration does; and where that cannot be read, the layers, and what a container of
+    /// the image would get.
     pub async fn is_image(
         &self,
         id: ImageId,
@@ -51,6 +52,9 @@ impl Engine {
         }
         if !self.keeps_manifests().await {
             return Ok(false);
+        }
+        if let Ok(stored) = self.stored_config(id).await {
+            return Ok(stored == configuration);
         }
         let inspected = self.inspect(&id.to_string()).await.map_err(|source| EngineError::Request {
             doing: "looking at the loaded image".to_owned(),

@@ -61,10 +61,7 @@ impl Engine {
         if !new.is_empty() {
             self.tracker.add(JournalEvent::Steps(new)).await;
         }
-        let result = self.send(archive, tag).await;
-        if result.is_err() {
-            self.remove_failed(tag, is_new).await;
-        }
+        let result = self.send(archive, tag, is_new).await;
         let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
         let had_no_name = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         // An image that was there before without a name would be removed with the name that this load gives it.
@@ -81,6 +78,15 @@ impl Engine {
         let name = TagImageOptions { repo: Some(tag.repository().to_owned()), tag: Some(tag.tag().to_owned()) };
         self.client.tag_image(loaded, Some(name)).await.map_err(request_error)?;
         // The image has another name, so only this name is removed.
+        self.remove_name(loaded).await
+    }
+
+    /// Removes the name `loaded` of a loaded image, and the image if it has no other name.
+    pub async fn remove_name(&self, loaded: &str) -> Result<(), EngineError> {
+        let request_error = |source: Error| EngineError::Request {
+            doing: format!("removing the name {loaded}"),
+            source: source.into(),
+        };
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(loaded, Some(options), None).await.map_err(request_error)?;
         // The name no longer exists.
@@ -107,6 +113,7 @@ impl Engine {
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
+        is_new: impl Fn(ImageId) -> bool,
     ) -> Result<String, EngineError> {
         let (tracker, name) = (self.tracker.clone(), tag.to_owned());
         let body = bollard::body_try_stream(noting_the_end(archive, async move |bytes| {
@@ -119,11 +126,18 @@ impl Engine {
             let line = line.map_err(refusal)?;
             // Docker with the containerd image store says so as if it were progress, and has an image then that is not whole.
             if let Some(message) = line.stream.filter(|text| text.starts_with(UNPACKING_FAILED)) {
+                self.remove_failed(tag, is_new).await;
                 return Err(refusal(AnswerError::Reported { message: message.trim().to_owned(), code: None }));
             }
         }
-        let loaded = self.inspect(tag).await.map_err(request_error)?;
-        loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
+        match self.inspect(tag).await {
+            Ok(loaded) => loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() }),
+            Err(error) => {
+                // So the containerd image store answers about an image that lacks a layer, which it did not notice.
+                self.remove_failed(tag, is_new).await;
+                Err(request_error(error))
+            }
+        }
     }
 }
 

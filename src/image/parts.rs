@@ -52,18 +52,20 @@ pub(super) fn parts(config: &[u8], layers: &[LayerSummary], tag: &str) -> io::Re
     Ok(parts)
 }
 
-/// Where the layers of an image are in its canonical archive: for each, the number of bytes before its first one.
-pub(super) fn offsets(layers: &[LayerSummary]) -> Vec<u64> {
-    let (mut offsets, mut end) = (Vec::<u64>::new(), 0);
+/// Where the layers of an image are in its canonical archive: for each, the number of bytes before its first one. `None` if the
+/// archive would have more than `u64::MAX` bytes.
+pub(super) fn offsets(layers: &[LayerSummary]) -> Option<Vec<u64>> {
+    let (mut offsets, mut end) = (Vec::<u64>::new(), 0_u64);
     for (number, LayerSummary { diff_id, size }) in layers.iter().enumerate() {
         if let Some(first) = layers[..number].iter().position(|before| before.diff_id == *diff_id) {
             offsets.push(offsets[first]);
             continue;
         }
-        offsets.push(end + HEADER);
-        end += HEADER + size + padding(*size).len() as u64;
+        let offset = end.checked_add(HEADER)?;
+        offsets.push(offset);
+        end = offset.checked_add(*size)?.checked_add(padding(*size).len() as u64)?;
     }
-    offsets
+    Some(offsets)
 }
 
 pub(super) fn layer_name(diff_id: Digest) -> String {

@@ -32,10 +32,11 @@ impl ImageSummary {
         self.layers.iter().map(|layer| layer.diff_id).collect()
     }
 
-    /// Where the layers are in the image's canonical archive: for each, the number of bytes before its first one.
+    /// Where the layers are in the image's canonical archive: for each, the number of bytes before its first one. Empty if no
+    /// archive is so large.
     #[must_use]
     pub fn offsets(&self) -> Vec<u64> {
-        offsets(&self.layers)
+        offsets(&self.layers).unwrap_or_default()
     }
 
     /// The steps that made the layers, from the image's history; empty if their number does not match the layers.

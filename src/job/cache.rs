@@ -223,7 +223,7 @@ async fn load_newest(
     let indexed = Indexed::new(at.clone(), data.artifact.clone(), Some(data));
     let loader = Loader { steps: Some(&steps), ..loader };
     let images = TaskImages { role: Role::Cache, services, storage: loader.storage, central: None };
-    Ok(images.take_indexed(&indexed, &loader.task_image(tag, services)).await?)
+    Ok(images.take_indexed(&indexed, &loader.task_image(tag, services, true)).await?)
 }
 
 /// The configurations of the steps' images, where the build has published them.

@@ -93,7 +93,9 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
     let storage = &Storage::new(retry)?;
     let loader = Loader { engine: &engine, storage, report, steps: None };
     let loading = async {
-        let take = |services| loader.task_image(&temporary, services);
+        // A name that only the archive has is verified only with all of it.
+        let is_asked_for = tag.is_some() || name.is_some();
+        let take = |services| loader.task_image(&temporary, services, is_asked_for);
         let (archive, from, verified) = match &location {
             ImageLocation::File(path) => {
                 let archive = loader.file(path, None, &temporary).await.map_err(|error| of_file(path, error))?;
@@ -108,7 +110,6 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
                 describe(task, images.take(&artifact, task, &take(services)).await?)
             }
         };
-        let is_asked_for = tag.is_some() || name.is_some();
         let tag = lasting_name(tag, name.as_ref(), &archive)?;
         if !is_asked_for {
             info!("no name is given: the image gets {tag}");
@@ -116,7 +117,7 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
         let was = match engine.present(tag.as_str()).await? {
             // The containerd image store can have one image under two ids: the one that has the name stays.
             Some(present) if engine.is_image(present.id, archive.image_id, &archive.config).await? => {
-                engine.clean().await;
+                engine.remove_name(&temporary).await?;
                 None
             }
             Some(other) if !(is_asked_for || replace) => {

@@ -129,7 +129,7 @@ impl Loader<'_> {
         expected: Expected,
         tag: &str,
     ) -> Result<ForwardSummary, LoadError> {
-        self.room(download.length).await?;
+        self.ensure_space(download.length).await?;
         let meter = self.report.meter("loading the image", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
@@ -143,12 +143,12 @@ impl Loader<'_> {
     pub async fn file(&self, path: &Path, expected: Option<Digest>, tag: &str) -> Result<ForwardSummary, LoadError> {
         let unreadable = |source| LoadError::File { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
-        self.room(file.metadata().ok().map(|metadata| metadata.len())).await?;
+        self.ensure_space(file.metadata().ok().map(|metadata| metadata.len())).await?;
         self.load(move || file, Expected::Whole(expected), tag).await
     }
 
     /// Checks that an archive of `length` bytes fits: decompressed it is larger, which only the engine will find out.
-    async fn room(&self, length: Option<u64>) -> Result<(), InsufficientSpace> {
+    async fn ensure_space(&self, length: Option<u64>) -> Result<(), InsufficientSpace> {
         match (self.engine.root().await, length) {
             (Some(root), Some(length)) => {
                 ensure_space("the image in the engine", &root, length.saturating_mul(COPIES_IN_THE_ENGINE))
@@ -169,6 +169,7 @@ impl Loader<'_> {
         let name = tag.to_owned();
         let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();
         let ids: Vec<_> = configs.iter().map(|config| ImageId::of(config.as_bytes())).collect();
+        let is_rest = matches!(expected, Expected::Rest(_));
         let relaying = blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
             let (relayed, out) = match expected {
@@ -185,10 +186,13 @@ impl Loader<'_> {
         match (relaying.await, loaded) {
             (Ok(relayed), Ok(actual)) => {
                 if self.engine.is_image(actual, relayed.image_id, &relayed.config).await? {
-                    Ok(relayed)
-                } else {
-                    Err(LoadError::OtherImage { expected: relayed.image_id, actual })
+                    return Ok(relayed);
                 }
+                if is_rest {
+                    // The whole image comes next, under the same name.
+                    self.engine.remove_name(tag).await?;
+                }
+                Err(LoadError::OtherImage { expected: relayed.image_id, actual })
             }
             // The engine stopped reading, and reports why.
             (Ok(_) | Err(ForwardError::Write(_)), Err(engine)) => Err(engine.into()),

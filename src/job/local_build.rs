@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
         let central = Some(&index.central);
         let images = TaskImages { role: Role::Parent, services: &services, storage: &storage, central };
         let indexed = Indexed::new(found.at, found.artifact, found.data.as_ref());
-        images.take_indexed(&indexed, &loader.task_image(tag, &services)).await?;
+        images.take_indexed(&indexed, &loader.task_image(tag, &services, true)).await?;
         Ok(())
     }
 

@@ -134,7 +134,7 @@ async fn load_parent(
     let tag = plan.parent_tag(parent);
     let engine = loader.engine;
     let images = TaskImages { role: Role::Parent, services, storage: loader.storage, central: Some(central) };
-    let image = images.take(&plan.artifact.name, parent, &loader.task_image(&tag, services)).await?;
+    let image = images.take(&plan.artifact.name, parent, &loader.task_image(&tag, services, true)).await?;
     if let Some(wanted) = build.target_arch {
         engine.check_architecture(&tag, "the parent image", wanted).await?;
     }

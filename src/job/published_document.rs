@@ -18,8 +18,8 @@ use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
 /// The most bytes of a list of layers, which has kilobytes.
 pub(super) const LARGEST_LAYERS: u64 = 1 << 20;
 
-/// The time limit for a document that only saves work: it is not worth a long wait.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The time limit for what only saves work: it is not worth a long wait.
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,30 +2,40 @@
 //! index has, only the rest of its archive is downloaded. `layers.json`, beside the image, lists its layers and where they are.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::image_source::{ImageSource, Indexed};
 use super::loading::{LoadError, Loader};
 use super::metrics::Layers;
-use super::published_document::{LARGEST_LAYERS, json_in_time};
+use super::published_document::{LARGEST_LAYERS, LONGEST, json_in_time};
 use crate::image::{ForwardSummary, PartialImage};
 use crate::net::ImageId;
+use crate::net::retry::{Failure, Retryability};
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::{ArtifactName, Services};
 
 impl Loader<'_> {
-    /// What takes a task's image into the engine, as `tag`.
+    /// What takes a task's image into the engine, as `tag`. It may be tried again after an error. Unless `in_parts`, all of its
+    /// archive is downloaded.
     pub fn task_image(
         &self,
         tag: &str,
         services: &Services,
+        in_parts: bool,
     ) -> impl AsyncFn(ImageSource) -> Result<ForwardSummary, LoadError> {
+        let in_parts = AtomicBool::new(in_parts);
         async move |source| {
-            if let Some(image) = self.partial(&source, services).await {
+            // A part that could not be had is not tried twice.
+            if in_parts.swap(false, Ordering::Relaxed)
+                && let Some(image) = self.partial(&source, services).await
+            {
                 match self.download_rest(&source.url, image, tag).await {
                     Ok(Some(loaded)) => return Ok(loaded),
                     Ok(None) => info!("the server sends only whole files: all layers of the image are downloaded"),
+                    Err(error) if ends_the_try(&error) => return Err(error),
                     Err(error) => warn!("all layers of the image are downloaded: {}", ErrorChain(&error)),
                 }
             }
@@ -55,7 +65,7 @@ impl Loader<'_> {
         }
         let layers = list.places()?;
         let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id).collect();
-        let present = self.engine.present_layers(&diff_ids).await;
+        let present = timeout(LONGEST, self.engine.present_layers(&diff_ids)).await.unwrap_or_default();
         if present.is_empty() {
             return None;
         }
@@ -64,5 +74,16 @@ impl Loader<'_> {
         let below = Bytes(image.start());
         info!("the engine has {count} of {all} layers: the first {below} of {artifact} are not downloaded");
         Some(image)
+    }
+}
+
+/// Whether the whole archive would not come either: the caller decides when to try again, with another URL.
+fn ends_the_try(error: &LoadError) -> bool {
+    match error {
+        LoadError::Transfer(error) => {
+            error.retryability() != Retryability::Permanent || error.is_gone() || error.is_refused()
+        }
+        LoadError::InsufficientSpace(_) => true,
+        _ => false,
     }
 }

@@ -15,8 +15,9 @@ use super::super::SMALL_MEMBER;
 use super::super::manifest::Image;
 use super::super::member_digests::Compression;
 use super::super::members::copy;
-use super::super::parts::{HEADER, document, header, layer_name};
+use super::super::parts::{HEADER, document, header, layer_name, offsets};
 use super::super::rootfs::diff_ids;
+use super::super::summary::LayerSummary;
 use super::{ForwardError, ForwardSummary};
 use crate::context::tar_format::{END, padding};
 use crate::net::counted::{Counted, Position};
@@ -70,16 +71,20 @@ pub struct PartialImage {
 
 impl PartialImage {
     /// The image with these layers, the lowest first, for an engine that has the lowest ones as `present`. `None` if it needs the
-    /// whole archive.
+    /// whole archive, or if a canonical archive has these layers elsewhere.
     #[must_use]
     pub fn new(image_id: ImageId, sha256: Digest, layers: Vec<LayerPlace>, present: Vec<PresentLayer>) -> Option<Self> {
+        let summaries: Vec<_> =
+            layers.iter().map(|&LayerPlace { diff_id, size, .. }| LayerSummary { diff_id, size }).collect();
+        if !offsets(&summaries)?.into_iter().eq(layers.iter().map(|layer| layer.offset)) {
+            return None;
+        }
         // An image can have a layer twice, and its archive has it once: a layer that the engine lacks above may lie below.
         let first = layers.iter().skip(present.len()).map(|layer| layer.offset).min();
-        let end =
-            |layer: &LayerPlace| layer.offset.checked_add(layer.size)?.checked_add(padding(layer.size).len() as u64);
+        let end = |layer: &LayerPlace| layer.offset + layer.size + padding(layer.size).len() as u64;
         let start = match first {
-            Some(offset) => offset.checked_sub(HEADER)?,
-            None => layers.iter().filter_map(end).max()?,
+            Some(offset) => offset - HEADER,
+            None => layers.iter().map(end).max()?,
         };
         (start > 0).then_some(Self { image_id, layers, present, sha256, start })
     }
@@ -320,16 +325,19 @@ mod tests {
     }
 
     #[test]
-    fn places_that_no_archive_has_are_refused_or_lead_to_an_error() {
+    fn places_that_no_canonical_archive_has_are_refused() {
         let canonical = Canonical::new();
         let with = |change: &dyn Fn(&mut LayerPlace)| {
             let mut layers = canonical.layers.clone();
-            change(layers.last_mut().unwrap());
+            change(&mut layers[1]);
             PartialImage::new(canonical.image_id, Digest::of(b""), layers, vec![PresentLayer::Plain])
         };
-        assert_eq!(with(&|layer| layer.offset = 511), None);
-        let far = with(&|layer| (layer.offset, layer.size) = (u64::MAX, u64::MAX)).unwrap();
-        let rest = &canonical.bytes[usize::try_from(far.start()).unwrap()..];
-        assert!(forward(&far, rest).0.is_err());
+        assert!(with(&|_| ()).is_some());
+        for offset in [0, 511, canonical.layers[2].offset, u64::MAX] {
+            assert_eq!(with(&|layer| layer.offset = offset), None, "{offset}");
+        }
+        for size in [0, canonical.layers[1].size + 512, u64::MAX] {
+            assert_eq!(with(&|layer| layer.size = size), None, "{size}");
+        }
     }
 }

@@ -68,7 +68,11 @@ fn context(made: &ProvenanceInput) -> Resource {
 
 fn task_image(name: &str, root: Option<&HttpUrl>, task: &TaskId, image: &TaskImage) -> Resource {
     let artifact = &image.artifact;
-    let verified = if image.promised { "index" } else { "archive" };
+    let verified = match (image.promised, image.archive.skipped) {
+        (true, 0) => "index",
+        (true, _) => "imageId",
+        (false, _) => "archive",
+    };
     let id = &image.archive.image_id;
     Resource {
         name: name.to_owned(),
