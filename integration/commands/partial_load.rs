@@ -22,6 +22,12 @@ fn added() -> Vec<u8> {
     (0..300_000_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect()
 }
 
+fn load_into_engine(archive: &[u8]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archive).unwrap();
+    docker_output(&["load", "--input", file.path().to_str().unwrap()]);
+}
+
 /// An image of a task, and one with all of its layers but the highest.
 struct Fixture {
     name: &'static str,
@@ -63,9 +69,7 @@ impl Fixture {
     }
 
     fn load_archive(&self, archive: &Archive) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), archive.sound(&format!("{}:below", self.name))).unwrap();
-        docker_output(&["load", "--input", file.path().to_str().unwrap()]);
+        load_into_engine(&archive.sound(&format!("{}:below", self.name)));
     }
 
     fn remove_below(&self) {
@@ -249,13 +253,11 @@ fn a_form_of_a_layer_that_vanishes_is_not_missed() {
     let names: Vec<_> = packed.iter().map(|layer| format!("{}.tar.gz", Digest::of(layer))).collect();
     let (plain, compressed) = (format!("{}:below", fixture.name), format!("{}:packed", fixture.name));
     let archive = fixture.below.write("config.json", &names, &packed, Some(&[&compressed]));
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), archive).unwrap();
     let mut is_missed = false;
     // Which form a manifest leads to first is up to the engine.
     for vanishing in [&plain, &compressed].repeat(20) {
         fixture.load_below();
-        docker_output(&["load", "--input", file.path().to_str().unwrap()]);
+        load_into_engine(&archive);
         let loaded = fixture.load_while(|| drop(docker_output(&["rmi", vanishing])));
         is_missed |= loaded.stderr.contains("all layers of the image are downloaded: ");
         let answer: Value = serde_json::from_str(&loaded.stdout).unwrap();
@@ -296,9 +298,7 @@ fn a_rebuild_with_the_same_layers_gets_the_name() {
     before.add_layer("added", &added());
     let config = String::from_utf8(before.config).unwrap();
     before.config = config.replace("2015-12-09", "2014-12-09").into();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), before.sound(&tag)).unwrap();
-    docker_output(&["load", "--input", file.path().to_str().unwrap()]);
+    load_into_engine(&before.sound(&tag));
     let created = || docker_output(&["image", "inspect", "--format", "{{.Created}}", &tag]);
     assert!(created().starts_with("2014"), "{}", created());
 

@@ -1,4 +1,5 @@
-//! A small document that another task has published with an image, read into memory. Callers interpret it and set the time limit.
+//! A small document that another task has published with an image, read into memory: as it is, or as JSON that only
+//! saves work and has a time limit.
 
 use std::io::{self, Read as _};
 use std::time::Duration;
